@@ -1,0 +1,206 @@
+"""What plugins hand over: a name, one line for listings, and the callable that does the work.
+
+Everything here is cheap to make: the callables are called when the thing is asked for, so that listing what is
+installed imports no network and reads no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import click
+
+    from skyloom.profiles import Generator, GeneratorSpec
+    from skyloom.stamps import CutoutSet
+
+__all__ = [
+    "Command",
+    "CutoutReader",
+    "Descriptor",
+    "GeneratorEntry",
+    "GeneratorFamily",
+    "Metric",
+    "NoiseModel",
+    "Population",
+    "Survey",
+]
+
+
+class Descriptor(Protocol):
+    """A named thing that a plugin provides."""
+
+    @property
+    def name(self) -> str:
+        """Unique among the things of its hook."""
+
+    @property
+    def summary(self) -> str:
+        """One line for listings."""
+
+
+@dataclass(frozen=True)
+class GeneratorEntry:
+    """A generator ready to use, weights and all.
+
+    Parameters
+    ----------
+    name : str
+        What users write in ``model: name``.
+    spec : GeneratorSpec or callable () -> GeneratorSpec
+        Conditions, ranges and grid, without loading the weights.
+    factory : callable () -> Generator
+        Makes the generator; called once a process.
+    summary : str
+        One line for listings.
+    """
+
+    name: str
+    spec: GeneratorSpec | Callable[[], GeneratorSpec]
+    factory: Callable[[], Generator]
+    summary: str = ""
+
+    def read_spec(self) -> GeneratorSpec:
+        """Return the spec, calling it when it is a function."""
+        return self.spec() if callable(self.spec) else self.spec
+
+
+@dataclass(frozen=True)
+class GeneratorFamily:
+    """An architecture that loads weights files whose model card names it.
+
+    Parameters
+    ----------
+    name : str
+        The card's ``family``.
+    load : callable (pathlib.Path) -> Generator
+        Reads a ``.safetensors`` file; raises `skyloom.errors.CheckpointError` for one it cannot use.
+    summary : str
+        One line for listings.
+    """
+
+    name: str
+    load: Callable[[Path], Generator]
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class CutoutReader:
+    """A file format of real galaxies.
+
+    Parameters
+    ----------
+    name : str
+        The format's name, e.g. ``"hdf5"``.
+    accepts : callable (pathlib.Path) -> bool
+        Whether the file is of this format; looks at the name and the first bytes only, and does not raise.
+    read : callable (pathlib.Path, ...) -> CutoutSet
+        Reads all of it; keyword arguments are the format's own.
+    summary : str
+        One line for listings.
+    """
+
+    name: str
+    accepts: Callable[[Path], bool]
+    read: Callable[..., CutoutSet]
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """Noise of a detector.
+
+    Parameters
+    ----------
+    name : str
+        What users select it by.
+    add : callable (image, parameters, rng) -> ndarray
+        `image`: float32 (ny, nx) of expected electrons, sky included; `parameters`: mapping of numbers such as
+        ``gain`` (e-/ADU) and ``read_noise`` (e-); `rng`: `numpy.random.Generator`. Gives the noisy image in ADU.
+    summary : str
+        One line for listings.
+    """
+
+    name: str
+    add: Callable[..., Any]
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Named observing conditions.
+
+    Parameters
+    ----------
+    name : str
+        What users select it by.
+    load : callable () -> mapping
+        ``pixel_scale`` (arcsec/pixel), ``zero_point`` (AB mag for 1 e-/s), ``exptime`` (s), ``sky_level``
+        (ADU/arcsec^2), ``gain`` (e-/ADU), ``read_noise`` (e-), ``wavelength`` (nm), ``psf`` (a `galsim.GSObject`).
+    summary : str
+        One line for listings.
+    """
+
+    name: str
+    load: Callable[[], Any]
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Population:
+    """Where conditions come from.
+
+    Parameters
+    ----------
+    name : str
+        What users select it by.
+    sample : callable (size, *, seed) -> Conditions
+        Draws `size` galaxies; the same for the same seed.
+    summary : str
+        One line for listings.
+    """
+
+    name: str
+    sample: Callable[..., Any]
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number or curve that compares simulated with real cutouts.
+
+    Parameters
+    ----------
+    name : str
+        What users select it by.
+    compare : callable (real: CutoutSet, simulated: CutoutSet) -> mapping of str to float
+        Each score with its name.
+    summary : str
+        One line for listings.
+    """
+
+    name: str
+    compare: Callable[..., Any]
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand of ``skyloom``.
+
+    Parameters
+    ----------
+    name : str
+        ``skyloom NAME``.
+    load : callable () -> click.Command
+        Called when the command is run or asked for its help.
+    summary : str
+        One line for ``skyloom --help``.
+    """
+
+    name: str
+    load: Callable[[], click.Command]
+    summary: str = ""

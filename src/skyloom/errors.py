@@ -1,0 +1,75 @@
+"""The error tree. When to raise which:
+
+- the user's input cannot be used (a catalogue row, a YAML key, a file that is not what it should be):
+  a subclass of `BadInputError`, exit status 2;
+- the input was fine and the work failed all the same (a render that died, a plugin that broke):
+  any other `SkyloomError`, exit status 1.
+
+Every message is one sentence or a short list that names the file, row, galaxy and value.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "BadInputError",
+    "CheckpointError",
+    "ConditionsError",
+    "ConfigError",
+    "CutoutError",
+    "ModelNotFoundError",
+    "OutOfRangeError",
+    "PluginError",
+    "RenderError",
+    "SkyloomError",
+    "TrainingError",
+]
+
+
+class SkyloomError(Exception):
+    """Base of all errors Skyloom raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class BadInputError(SkyloomError, ValueError):
+    """Something the user gave cannot be used as it is."""
+
+    exit_code = 2
+
+
+class ConditionsError(BadInputError):
+    """A condition is missing, not a number, of the wrong unit or outside its physical range."""
+
+
+class OutOfRangeError(BadInputError):
+    """A condition lies outside the range a generator was trained on and the policy is ``error``."""
+
+
+class ModelNotFoundError(BadInputError):
+    """No generator has this name; the message lists those that exist."""
+
+
+class CheckpointError(BadInputError):
+    """A weights file is truncated, altered, of another format, or lacks its model card."""
+
+
+class CutoutError(BadInputError):
+    """A file of cutouts, or a source of them, cannot be read."""
+
+
+class ConfigError(BadInputError):
+    """A configuration has an unknown key or a value that cannot be used."""
+
+
+class PluginError(SkyloomError):
+    """A plugin is broken, claims a name twice or returned something else than its hook promises."""
+
+
+class RenderError(SkyloomError):
+    """An image could not be drawn."""
+
+
+class TrainingError(SkyloomError):
+    """A training run could not go on."""

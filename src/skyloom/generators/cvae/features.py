@@ -1,0 +1,61 @@
+"""Physical inputs as the network reads them: scaled to order one, with a flag for each that may be unknown."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from skyloom.conditions import Conditions
+
+__all__ = ["FEATURES", "OPTIONAL", "condition_features", "surface_brightness"]
+
+FEATURES = ("sersic_n", "q", "half_light_radius", "surface_brightness", "wavelength", "redshift")
+OPTIONAL = ("surface_brightness", "wavelength", "redshift")
+"""Inputs that may be unknown; each has a flag after the values, 1 where unknown."""
+WIDTH = len(FEATURES) + len(OPTIONAL)
+
+_SCALE: dict[str, tuple[float, float]] = {  # centre, width; logarithms where marked below
+    "sersic_n": (0.2, 0.6),
+    "q": (0.55, 0.25),
+    "half_light_radius": (-1.4, 0.7),
+    "surface_brightness": (21.5, 1.5),
+    "wavelength": (6.9, 0.6),
+    "redshift": (0.6, 0.35),
+}
+_LOGARITHM = ("sersic_n", "half_light_radius", "wavelength")
+
+
+def surface_brightness(conditions: Conditions) -> NDArray[np.float64] | None:
+    """Mean AB surface brightness within the half-light radius, mag/arcsec^2; None without magnitudes."""
+    if conditions.mag is None:
+        return None
+    area = 2 * np.pi * conditions.half_light_radius**2
+    return np.asarray(conditions.mag + 2.5 * np.log10(area))
+
+
+def condition_features(conditions: Conditions) -> Tensor:
+    """Inputs of the network.
+
+    Returns
+    -------
+    Tensor of float32, shape (N, `WIDTH`)
+        The scaled `FEATURES`, clipped to +-3, zero where unknown; then the unknown flags of `OPTIONAL`.
+    """
+    n = len(conditions)
+    values = np.zeros((n, WIDTH))
+    for column, name in enumerate(FEATURES):
+        raw = surface_brightness(conditions) if name == "surface_brightness" else getattr(conditions, name)
+        x = np.full(n, np.nan) if raw is None else np.array(raw)
+        if name in _LOGARITHM:
+            x = np.log(x)
+        elif name == "redshift":
+            x = np.log1p(x)
+        centre, width = _SCALE[name]
+        x = np.clip((x - centre) / width, -3, 3)
+        unknown = np.isnan(x)
+        values[:, column] = np.where(unknown, 0.0, x)
+        if name in OPTIONAL:
+            values[:, len(FEATURES) + OPTIONAL.index(name)] = unknown
+    return torch.from_numpy(values.astype(np.float32))

@@ -1,0 +1,69 @@
+"""The network's frame: the face-on disc in log-polar coordinates (u, phi).
+
+``u = ln((r + r0) / r0) / ln((r_max + r0) / r0)`` in [0, 1) and phi from the major axis, so that a logarithmic spiral
+is a straight stripe, a turn is a shift along phi, and a convolution that is circular in phi treats all turns alike.
+Row k, column l of a map stand at ``u = (k + 1/2) / ROWS`` and ``phi = 2 pi (l + 1/2) / COLUMNS - pi``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["COLUMNS", "R0", "R_MAX", "ROWS", "node_radii", "nodes", "sample_map"]
+
+ROWS, COLUMNS = 32, 64
+R_MAX = 4.5
+"""Outer radius of the map, half-light radii."""
+R0 = 0.3
+"""Below this radius the radial spacing turns from logarithmic to even, half-light radii."""
+_SPAN = math.log1p(R_MAX / R0)
+
+
+def node_radii(rows: int = ROWS) -> Tensor:
+    """Radii of a map's rows in half-light radii, shape (rows,)."""
+    u = (torch.arange(rows, dtype=torch.float64) + 0.5) / rows
+    return (R0 * torch.expm1(u * _SPAN)).float()
+
+
+def nodes(rows: int = ROWS, columns: int = COLUMNS) -> Tensor:
+    """Positions of a map's nodes in the disc, half-light radii; shape (rows, columns, 2)."""
+    phi = (torch.arange(columns, dtype=torch.float64) + 0.5) / columns * 2 * math.pi - math.pi
+    r = node_radii(rows).double()[:, None]
+    return torch.stack([r * torch.cos(phi), r * torch.sin(phi)], -1).float()
+
+
+def sample_map(values: Tensor, points: Tensor) -> Tensor:
+    """Evaluate maps at points of the disc, with bicubic interpolation.
+
+    Parameters
+    ----------
+    values : Tensor, shape (B, rows, columns)
+        Maps on the nodes.
+    points : Tensor, shape (B, ..., 2)
+        Cartesian positions in half-light radii; beyond `R_MAX` the outermost row is continued.
+
+    Returns
+    -------
+    Tensor, shape (B, ...)
+
+    Notes
+    -----
+    Columns are continued around the circle; the row inside the first is the first row seen from the other side of the
+    centre, that is turned by pi.
+    """
+    rows, columns = values.shape[-2:]
+    across = torch.roll(values[:, :2], columns // 2, 2).flip(1)
+    padded = torch.cat([across, values], 1)
+    padded = torch.cat([padded[..., -2:], padded, padded[..., :2]], -1)[:, None]
+    x, y = points[..., 0], points[..., 1]
+    u = torch.log1p(torch.sqrt(x * x + y * y + 1e-12) / R0) / _SPAN
+    column = (torch.atan2(y, x) + math.pi) * (columns / (2 * math.pi)) + 1.5  # of the padded map, node centres
+    row = u * rows + 1.5
+    grid = torch.stack([(2 * column + 1) / (columns + 4) - 1, (2 * row + 1) / (rows + 2) - 1], -1)
+    flat = grid.reshape(len(points), 1, -1, 2)
+    out = F.grid_sample(padded, flat, mode="bicubic", padding_mode="border", align_corners=False)
+    return out.reshape(points.shape[:-1])

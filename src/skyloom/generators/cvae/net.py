@@ -1,0 +1,168 @@
+"""The conditional VAE's networks: encoder q(z | stamp, y) and decoder f(z, y), both on log-polar maps.
+
+Latents are a few global numbers, which enter as a radial profile and as modulation, and a grid of local ones, which
+enter where the decoder has their resolution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skyloom.generators.cvae.features import WIDTH
+from skyloom.generators.cvae.frame import COLUMNS, ROWS, node_radii
+from skyloom.generators.cvae.layers import DiscConv, Film, position_channels, upsample
+
+__all__ = ["Architecture", "Decoder", "Encoder"]
+
+_POSITION = 3
+LATENT_ROWS, LATENT_COLUMNS = ROWS // 4, COLUMNS // 4
+Q_FEATURE = (1, 0.55, 0.25)  # column of q in the features, its centre and width
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes of the networks.
+
+    Parameters
+    ----------
+    global_latents : int
+    local_channels : int
+        Channels of the 8 x 16 grid of local latents.
+    width : int
+        Channels of the decoder's coarsest level.
+    f_max : float
+        Bound of |f|: the profile stays within exp(+-f_max) of its Sersic.
+    """
+
+    global_latents: int = 16
+    local_channels: int = 4
+    width: int = 64
+    f_max: float = 3.0
+
+    @property
+    def latents(self) -> int:
+        """Numbers in one latent vector."""
+        return self.global_latents + self.local_channels * LATENT_ROWS * LATENT_COLUMNS
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the model card."""
+        return asdict(self)
+
+
+def _q_of(y: Tensor) -> Tensor:
+    column, centre, width = Q_FEATURE
+    return y[:, column] * width + centre
+
+
+class Encoder(nn.Module):
+    """Mean and log variance of q(z | x, y).
+
+    Parameters
+    ----------
+    arch : Architecture
+    inputs : int
+        Channels of the stamp's log-polar map.
+    """
+
+    def __init__(self, arch: Architecture, inputs: int = 4) -> None:
+        super().__init__()
+        channels = (inputs, 24, 32, 48)
+        self.arch = arch
+        self.convs = nn.ModuleList(
+            DiscConv(a + _POSITION, b, stride=2) for a, b in zip(channels[:-1], channels[1:], strict=True)
+        )
+        self.norms = nn.ModuleList(nn.GroupNorm(4, c) for c in channels[1:])
+        self.films = nn.ModuleList(Film(c, WIDTH) for c in channels[1:])
+        self.hidden = nn.Sequential(nn.Linear(2 * 48 * (ROWS // 8), 128), nn.SiLU(), nn.Dropout(0.2))
+        self.globals = nn.Linear(128, 2 * arch.global_latents)
+        self.local = nn.Sequential(
+            DiscConv(32 + 48 + _POSITION, 48), nn.SiLU(), DiscConv(48, 2 * arch.local_channels)
+        )
+        for layer in (self.globals, self.local[2]):
+            nn.init.normal_(layer.weight, 0, 0.01)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, inputs, ROWS, COLUMNS)
+        y : Tensor, shape (B, WIDTH)
+
+        Returns
+        -------
+        mean, log_variance : Tensor, shape (B, latents)
+        """
+        q, levels = _q_of(y), []
+        for conv, norm, film in zip(self.convs, self.norms, self.films, strict=True):
+            x = torch.cat([x, position_channels(x.shape[2], x.shape[3], q)], 1)
+            x = F.silu(film(norm(conv(x)), y))
+            levels.append(x)
+        pooled = torch.cat([x.mean(3), x.std(3)], 1).flatten(1)
+        mean_g, var_g = self.globals(self.hidden(pooled)).chunk(2, 1)
+        position = position_channels(LATENT_ROWS, LATENT_COLUMNS, q)
+        mean_l, var_l = self.local(torch.cat([levels[1], upsample(x), position], 1)).chunk(2, 1)
+        mean = torch.cat([mean_g, mean_l.flatten(1)], 1)
+        return mean, torch.cat([var_g, var_l.flatten(1)], 1).clamp(-9, 2)
+
+
+class Decoder(nn.Module):
+    """The log residual f on the log-polar map.
+
+    f is led to zero at the outer edge, and its part that depends on phi to zero at the centre, where a map has no
+    room for it.
+    """
+
+    edge: Tensor
+    centre: Tensor
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__()
+        self.arch = arch
+        w, context = arch.width, WIDTH + arch.global_latents
+        self.profile = nn.Linear(context, 24 * LATENT_ROWS)
+        inputs = (24 + arch.local_channels + _POSITION, w, w + _POSITION, w // 2)
+        outputs = (w, w, w // 2, w // 2)
+        self.convs = nn.ModuleList(DiscConv(a, b) for a, b in zip(inputs, outputs, strict=True))
+        self.norms = nn.ModuleList(nn.GroupNorm(4, c) for c in outputs)
+        self.films = nn.ModuleList(Film(c, context) for c in outputs)
+        self.out = DiscConv(w // 2, 4)  # four values a cell: the map at twice the resolution
+        nn.init.normal_(self.out.weight, 0, 0.01)
+        nn.init.zeros_(self.out.bias)
+        r = node_radii()
+        self.register_buffer("edge", torch.sigmoid((3.95 - r) / 0.25)[:, None], persistent=False)
+        self.register_buffer("centre", (r**2 / (r**2 + 0.01))[:, None], persistent=False)
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        """Decode.
+
+        Parameters
+        ----------
+        z : Tensor, shape (B, latents)
+        y : Tensor, shape (B, WIDTH)
+
+        Returns
+        -------
+        Tensor, shape (B, ROWS, COLUMNS)
+        """
+        g, q = self.arch.global_latents, _q_of(y)
+        h = torch.cat([z[:, :g], y], 1)
+        rows, columns = LATENT_ROWS, LATENT_COLUMNS
+        profile = F.silu(self.profile(h)).view(-1, 24, rows, 1).expand(-1, -1, -1, columns)
+        local = z[:, g:].reshape(-1, self.arch.local_channels, rows, columns)
+        x = torch.cat([profile, local, position_channels(rows, columns, q)], 1)
+        for level, (conv, norm, film) in enumerate(zip(self.convs, self.norms, self.films, strict=True)):
+            if level == 2:
+                x = upsample(x)
+                x = torch.cat([x, position_channels(x.shape[2], x.shape[3], q)], 1)
+            x = F.silu(film(norm(conv(x)), h))
+        f = F.pixel_shuffle(self.out(x), 2)[:, 0]
+        f = self.arch.f_max * torch.tanh(f / self.arch.f_max) * self.edge
+        ring = f.mean(2, keepdim=True)
+        return ring + (f - ring) * self.centre
