@@ -56,12 +56,15 @@ class GeneratorEntry:
         Makes the generator; called once a process.
     summary : str
         One line for listings.
+    card : callable () -> str, optional
+        The model card in Markdown: training data, licence, ranges, figures.
     """
 
     name: str
     spec: GeneratorSpec | Callable[[], GeneratorSpec]
     factory: Callable[[], Generator]
     summary: str = ""
+    card: Callable[[], str] | None = None
 
     def read_spec(self) -> GeneratorSpec:
         """Return the spec, calling it when it is a function."""

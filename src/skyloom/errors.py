@@ -64,7 +64,15 @@ class ConfigError(BadInputError):
 
 
 class PluginError(SkyloomError):
-    """A plugin is broken, claims a name twice or returned something else than its hook promises."""
+    """A plugin is broken, claims a name twice or returned something else than its hook promises.
+
+    Attributes
+    ----------
+    galaxy_id : int or None
+        The galaxy it failed on, where there is one.
+    """
+
+    galaxy_id: int | None = None
 
 
 class RenderError(SkyloomError):

@@ -17,13 +17,17 @@ from skyloom.rng import check_seed
 if TYPE_CHECKING:
     from skyloom.galaxy import LearnedGalaxy
 
-__all__ = ["Generator", "GeneratorSpec", "OutOfRange", "Origin", "ProfileBatch", "ProfileRequest"]
+__all__ = ["Generator", "GeneratorSpec", "Origin", "OutOfRange", "ProfileBatch", "ProfileRequest"]
 
 OutOfRange = Literal["error", "clip", "parametric"]
 """What to do with a galaxy outside a generator's ranges: refuse, move to the edge, or draw its Sersic."""
 
 Origin = Literal["learned", "clipped", "parametric"]
 """How a galaxy was drawn; the truth table's column ``drawn_from``."""
+
+
+_MORE_AXES: dict[str, tuple[int, ...]] = {"jacobian": (2, 2), "offset": (2,)}
+"""Shapes of a batch's columns behind the axis of galaxies; others have none."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class GeneratorSpec:
 
     name: str
     summary: str = ""
-    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)
     required: tuple[str, ...] = ("half_light_radius", "sersic_n", "q", "beta")
     bands: tuple[str, ...] = ()
     grid_size: int = 0
@@ -61,7 +65,13 @@ class GeneratorSpec:
     weights_sha256: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ranges", MappingProxyType(dict(self.ranges)))
+        for name, limits in self.ranges.items():
+            if len(limits) != 2 or not limits[0] <= limits[1]:
+                raise PluginError(
+                    f"GeneratorSpec '{self.name}': the range of '{name}' is (low, high), not {limits!r}"
+                )
+        ranges = {name: (float(low), float(high)) for name, (low, high) in self.ranges.items()}
+        object.__setattr__(self, "ranges", MappingProxyType(ranges))
 
     def __reduce__(self) -> Any:  # a mappingproxy does not pickle
         return GeneratorSpec, tuple(
@@ -184,6 +194,10 @@ class ProfileBatch(Sequence["LearnedGalaxy"]):
             values = getattr(self, name)
             if values is not None and len(values) != n:
                 raise PluginError(f"ProfileBatch: '{name}' has {len(values)} rows for {n} galaxies")
+            more = _MORE_AXES.get(name, ())
+            if values is not None and name != "residual" and values.shape[1:] != more:
+                wanted = ", ".join(("N", *map(str, more))) if more else "N,"
+                raise PluginError(f"ProfileBatch: '{name}' must be ({wanted}), not {values.shape}")
         if self.residual is not None:
             if self.residual.ndim != 3 or self.residual.shape[1] != self.residual.shape[2]:
                 raise PluginError(f"ProfileBatch: 'residual' must be (N, G, G), not {self.residual.shape}")
@@ -220,8 +234,9 @@ class ProfileBatch(Sequence["LearnedGalaxy"]):
                 raise IndexError(f"galaxy {index} of a batch of {len(self)}")
             return LearnedGalaxy.from_batch(self, int(index) % len(self))
         rows = np.arange(len(self))[index]
-        values = {name: getattr(self, name) for name in self._row_names()}
-        return replace(self, **{k: None if v is None else v[rows] for k, v in values.items()})
+        columns: dict[str, Any] = {name: getattr(self, name) for name in self._row_names()}
+        columns = {name: None if values is None else values[rows] for name, values in columns.items()}
+        return replace(self, **columns)
 
     def __iter__(self) -> Iterator[LearnedGalaxy]:
         return (self[i] for i in range(len(self)))
@@ -240,7 +255,9 @@ class ProfileBatch(Sequence["LearnedGalaxy"]):
             parts = [getattr(b, name) for b in batches]
             if name == "residual" and head.residual is not None:
                 grid = head.residual.shape[1:]
-                parts = [np.zeros((len(b), *grid), np.float32) if p is None else p for b, p in zip(batches, parts)]
+                parts = [
+                    np.zeros((len(b), *grid), np.float32) if p is None else p for b, p in zip(batches, parts)
+                ]
             if name in ("wavelength", "redshift") and any(p is not None for p in parts):
                 parts = [np.full(len(b), np.nan) if p is None else p for b, p in zip(batches, parts)]
             columns[name] = None if any(p is None for p in parts) else np.concatenate(parts)

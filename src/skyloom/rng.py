@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from skyloom.errors import BadInputError
 
-__all__ = ["check_seed", "galaxy_rng", "galaxy_normals"]
+__all__ = ["check_seed", "galaxy_normals", "galaxy_rng"]
 
 _SEED_BITS = 128
 

@@ -17,7 +17,7 @@ from skyloom.errors import CutoutError
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["Cutout", "CutoutSet", "FitFlag", "SersicFit"]
+__all__ = ["Cutout", "CutoutSet", "Dropped", "FitFlag", "SersicFit"]
 
 
 class FitFlag(IntFlag):
@@ -28,7 +28,7 @@ class FitFlag(IntFlag):
     AT_BOUND = 2
     """n, q, size or centre ended on the edge of the allowed box."""
     RUNAWAY_SIZE = 4
-    """The half-light radius is far beyond what the stamp shows: the light outside it is invented."""
+    """The half-light radius lies beyond the stamp's usable pixels: half of the light is invented."""
     LOW_SNR = 8
     """S/N below 10."""
     MASKED_CENTRE = 16
@@ -147,6 +147,22 @@ class Cutout:
     thresholded: bool = False
     noise_correlation: float = 0.0
     fit: SersicFit | None = None
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A galaxy of a source that gave no cutout, and why: readers give these, so that nothing is lost in silence.
+
+    Parameters
+    ----------
+    galaxy : str
+        What names it in its source.
+    reason : str
+        A short phrase, the same for all galaxies dropped for it.
+    """
+
+    galaxy: str
+    reason: str
 
 
 FIT_COLUMNS = tuple(f.name for f in fields(SersicFit))

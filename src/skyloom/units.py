@@ -52,16 +52,21 @@ def to_unit(name: str, values: Any) -> Any:
         return values
     from astropy import units as u
 
+    if isinstance(unit, u.UnrecognizedUnit):  # FITS knows neither 'electron' nor 'mag(AB)', astropy does
+        unit = u.Unit(unit.to_string(), parse_strict="silent")
     wanted = COLUMN_UNITS[name]
     target = u.ABmag if wanted == "mag(AB)" else u.Unit(wanted)
+    numbers = np.ma.getdata(getattr(values, "value", values))  # masks are the caller's business
+    if hasattr(numbers, "unmasked"):
+        numbers = numbers.unmasked
     if name in ("mag", "zero_point") and unit == u.mag:
-        return np.ma.getdata(values.value) if not hasattr(values, "mask") else values.value
+        return numbers
     try:
-        quantity = u.Magnitude(values) if name in ("mag", "zero_point") else u.Quantity(values)
-        return quantity.to_value(target)
+        return (numbers * unit).to_value(target)
     except (u.UnitConversionError, u.UnitTypeError, TypeError) as exc:
+        wanted = f"'{wanted}'" if wanted else "a pure number"
         raise ConditionsError(
-            f"column '{name}' has unit '{unit}', which does not convert to '{wanted or 'a pure number'}'"
+            f"column '{name}' has unit '{unit}', which does not convert to {wanted}"
         ) from exc
 
 

@@ -9,6 +9,12 @@ from numpy.typing import NDArray
 
 __all__ = ["Segments", "segment"]
 
+REACH = 5.0
+"""Semi-axes of a source beyond which a pixel counts as sky: an exponential disc has 1 % of its light there."""
+
+FAINT_PIXELS = 30
+"""Sources of fewer pixels have wings too faint to matter and are given 1.5 semi-axes less."""
+
 
 @dataclass(frozen=True)
 class Segments:
@@ -22,8 +28,10 @@ class Segments:
         Its second-moment ellipse: semi-axes in pixels, angle from +x in radians.
     neighbours : ndarray of bool, shape (H, W)
         Pixels of other sources, a margin included.
-    free : ndarray of bool, shape (H, W)
-        Pixels far from any source.
+    unlabelled : ndarray of bool, shape (H, W)
+        Pixels with data outside of all segments, a margin left.
+    distance : ndarray, shape (H, W)
+        From the nearest source, in its second-moment semi-axes; the faintest sources count from their edge.
     """
 
     x: float
@@ -32,7 +40,17 @@ class Segments:
     b: float
     theta: float
     neighbours: NDArray[np.bool_]
-    free: NDArray[np.bool_]
+    unlabelled: NDArray[np.bool_]
+    distance: NDArray[np.floating]
+
+    @property
+    def free(self) -> NDArray[np.bool_]:
+        """Pixels far from any source, shape (H, W)."""
+        return self.far(REACH)
+
+    def far(self, reach: float) -> NDArray[np.bool_]:
+        """Pixels outside of all segments and beyond `reach` semi-axes of every source, shape (H, W)."""
+        return self.unlabelled & (self.distance > reach)
 
 
 def segment(
@@ -89,12 +107,11 @@ def segment(
     others = (labels > 0) & ~own
     neighbours = ndimage.binary_dilation(others, iterations=2) & ~own if others.any() else others
     yy, xx = np.mgrid[: data.shape[0], : data.shape[1]]
-    free = usable & ~ndimage.binary_dilation(labels > 0, iterations=4)
+    unlabelled = usable & ~ndimage.binary_dilation(labels > 0, iterations=4)
+    away = np.full(data.shape, np.inf)
     for s in found:
-        reach = 5.0 if s is source or s["npix"] > 30 else 3.5
-        radius = (s["cxx"] * (xx - s["x"]) ** 2 + s["cyy"] * (yy - s["y"]) ** 2) + s["cxy"] * (xx - s["x"]) * (
-            yy - s["y"]
-        )
-        free &= radius > reach**2
+        dx, dy = xx - s["x"], yy - s["y"]
+        radius = np.sqrt(np.maximum(s["cxx"] * dx**2 + s["cyy"] * dy**2 + s["cxy"] * dx * dy, 0.0))
+        np.minimum(away, radius if s["npix"] > FAINT_PIXELS else radius + 1.5, out=away)
     x, y, a, b, theta = (float(source[name]) for name in ("x", "y", "a", "b", "theta"))
-    return Segments(x, y, a, b, theta, neighbours, free)
+    return Segments(x, y, a, b, theta, neighbours, unlabelled, away)

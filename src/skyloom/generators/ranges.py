@@ -70,18 +70,26 @@ def apply_policy(
         When a required condition is missing.
     """
     if out_of_range not in get_args(OutOfRange):
-        raise BadInputError(f"out_of_range must be one of {', '.join(get_args(OutOfRange))}, not {out_of_range!r}")
+        raise BadInputError(
+            f"out_of_range must be one of {', '.join(get_args(OutOfRange))}, not {out_of_range!r}"
+        )
     for name in spec.required:
         if condition_values(conditions, name) is None:
             raise ConditionsError(f"generator '{spec.name}' needs the column '{name}'")
     outside = _outside(conditions, spec)
-    any_outside = np.any([bad for bad in outside.values()], axis=0) if outside else np.zeros(len(conditions), bool)
+    any_outside = (
+        np.any([bad for bad in outside.values()], axis=0) if outside else np.zeros(len(conditions), bool)
+    )
     if out_of_range == "error" and any_outside.any():
         raise OutOfRangeError(_message(conditions, spec, outside, any_outside))
     drawn_from = np.full(len(conditions), "learned", dtype="<U10")
     if out_of_range == "clip":
         drawn_from[any_outside] = "clipped"
-        return (_clipped(conditions, spec) if any_outside.any() else conditions), drawn_from, np.zeros_like(any_outside)
+        return (
+            (_clipped(conditions, spec) if any_outside.any() else conditions),
+            drawn_from,
+            np.zeros_like(any_outside),
+        )
     drawn_from[any_outside] = "parametric"
     return conditions, drawn_from, any_outside
 
@@ -96,7 +104,10 @@ def _outside(conditions: Conditions, spec: GeneratorSpec) -> dict[str, NDArray[n
 
 
 def _message(
-    conditions: Conditions, spec: GeneratorSpec, outside: dict[str, NDArray[np.bool_]], any_outside: NDArray[np.bool_]
+    conditions: Conditions,
+    spec: GeneratorSpec,
+    outside: dict[str, NDArray[np.bool_]],
+    any_outside: NDArray[np.bool_],
 ) -> str:
     row = int(np.argmax(any_outside))
     name = next(n for n, bad in outside.items() if bad[row])

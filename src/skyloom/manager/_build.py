@@ -16,7 +16,14 @@ import pluggy
 from skyloom import hookspecs
 from skyloom.errors import PluginError
 
-__all__ = ["BUILTIN", "DISABLE_VARIABLE", "BrokenPlugin", "SkyloomPluginManager", "build_manager", "plugin_manager"]
+__all__ = [
+    "BUILTIN",
+    "DISABLE_VARIABLE",
+    "BrokenPlugin",
+    "SkyloomPluginManager",
+    "build_manager",
+    "plugin_manager",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +100,9 @@ class SkyloomPluginManager(pluggy.PluginManager):
         return name in BUILTIN
 
 
-def build_manager(entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> SkyloomPluginManager:
+def build_manager(
+    entry_points: Iterable[importlib.metadata.EntryPoint] | None = None,
+) -> SkyloomPluginManager:
     """Make a plugin manager.
 
     Parameters
@@ -158,4 +167,6 @@ def _check_hooks(manager: SkyloomPluginManager) -> None:
             if not (caller.spec and caller.spec.opts["firstresult"]) or caller.name == REPLACING:
                 continue
             if any(i.plugin is plugin and (i.wrapper or i.hookwrapper) for i in caller.get_hookimpls()):
-                raise PluginError(f"{manager.describe(name)} wraps '{caller.name}', which one plugin answers alone")
+                raise PluginError(
+                    f"{manager.describe(name)} wraps '{caller.name}', which one plugin answers alone"
+                )

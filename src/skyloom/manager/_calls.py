@@ -99,7 +99,9 @@ def lookup(
     message += f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
     message += f" There are: {', '.join(found) or 'none'}."
     if manager.broken:
-        message += " These failed to load and may provide it: " + "; ".join(map(str, manager.broken.values())) + "."
+        message += (
+            " These failed to load and may provide it: " + "; ".join(map(str, manager.broken.values())) + "."
+        )
     raise error(message)
 
 
@@ -178,7 +180,11 @@ def call_observers(hook_name: str, *, manager: SkyloomPluginManager | None = Non
 
 
 def report_error(
-    error: BaseException, stage: str, galaxy_id: int | None = None, *, manager: SkyloomPluginManager | None = None
+    error: BaseException,
+    stage: str,
+    galaxy_id: int | None = None,
+    *,
+    manager: SkyloomPluginManager | None = None,
 ) -> None:
     """Tell all plugins of a failure; the caller raises it afterwards. Never raises itself."""
     try:
@@ -226,7 +232,9 @@ def _collected(hook_name: str, manager: SkyloomPluginManager) -> dict[str, tuple
         except PluginError as exc:
             if manager.is_builtin(plugin):
                 raise
-            manager.remember_broken(plugin, manager.version(plugin), f"{hook_name} failed ({brief(exc.__cause__ or exc)})")
+            manager.remember_broken(
+                plugin, manager.version(plugin), f"{hook_name} failed ({brief(exc.__cause__ or exc)})"
+            )
             continue
         if not isinstance(given, (list, tuple)) or not all(isinstance(item, wanted) for item in given):
             raise PluginError(

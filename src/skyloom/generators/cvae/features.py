@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from skyloom.conditions import Conditions
+from skyloom.generators.ranges import condition_values
 
-__all__ = ["FEATURES", "OPTIONAL", "condition_features", "surface_brightness"]
+__all__ = ["FEATURES", "OPTIONAL", "WIDTH", "condition_features"]
 
 FEATURES = ("sersic_n", "q", "half_light_radius", "surface_brightness", "wavelength", "redshift")
 OPTIONAL = ("surface_brightness", "wavelength", "redshift")
@@ -27,14 +27,6 @@ _SCALE: dict[str, tuple[float, float]] = {  # centre, width; logarithms where ma
 _LOGARITHM = ("sersic_n", "half_light_radius", "wavelength")
 
 
-def surface_brightness(conditions: Conditions) -> NDArray[np.float64] | None:
-    """Mean AB surface brightness within the half-light radius, mag/arcsec^2; None without magnitudes."""
-    if conditions.mag is None:
-        return None
-    area = 2 * np.pi * conditions.half_light_radius**2
-    return np.asarray(conditions.mag + 2.5 * np.log10(area))
-
-
 def condition_features(conditions: Conditions) -> Tensor:
     """Inputs of the network.
 
@@ -46,7 +38,7 @@ def condition_features(conditions: Conditions) -> Tensor:
     n = len(conditions)
     values = np.zeros((n, WIDTH))
     for column, name in enumerate(FEATURES):
-        raw = surface_brightness(conditions) if name == "surface_brightness" else getattr(conditions, name)
+        raw = condition_values(conditions, name)
         x = np.full(n, np.nan) if raw is None else np.array(raw)
         if name in _LOGARITHM:
             x = np.log(x)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["COLUMNS", "R0", "R_MAX", "ROWS", "node_radii", "nodes", "sample_map"]
+__all__ = ["COLUMNS", "R0", "ROWS", "R_MAX", "map_coordinates", "node_radii", "nodes", "sample_map"]
 
 ROWS, COLUMNS = 32, 64
 R_MAX = 4.5
@@ -36,34 +36,46 @@ def nodes(rows: int = ROWS, columns: int = COLUMNS) -> Tensor:
     return torch.stack([r * torch.cos(phi), r * torch.sin(phi)], -1).float()
 
 
-def sample_map(values: Tensor, points: Tensor) -> Tensor:
+def map_coordinates(points: Tensor) -> Tensor:
+    """Where points of the disc lie on a map of `ROWS` x `COLUMNS` nodes, as `sample_map` takes them.
+
+    Parameters
+    ----------
+    points : Tensor, shape (..., 2)
+        Cartesian positions in half-light radii.
+
+    Returns
+    -------
+    Tensor, shape (..., 2)
+        Column and row of the padded map, scaled to [-1, 1] over its pixels' outer edges.
+    """
+    x, y = points[..., 0], points[..., 1]
+    u = torch.log1p(torch.sqrt(x * x + y * y + 1e-12) / R0) / _SPAN
+    column = (torch.atan2(y, x) + math.pi) * (COLUMNS / (2 * math.pi)) + 1.5
+    row = u * ROWS + 1.5
+    return torch.stack([(2 * column + 1) / (COLUMNS + 4) - 1, (2 * row + 1) / (ROWS + 2) - 1], -1)
+
+
+def sample_map(values: Tensor, coordinates: Tensor) -> Tensor:
     """Evaluate maps at points of the disc, with bicubic interpolation.
 
     Parameters
     ----------
-    values : Tensor, shape (B, rows, columns)
+    values : Tensor, shape (B, ROWS, COLUMNS)
         Maps on the nodes.
-    points : Tensor, shape (B, ..., 2)
-        Cartesian positions in half-light radii; beyond `R_MAX` the outermost row is continued.
+    coordinates : Tensor, shape (B, H, W, 2)
+        Of `map_coordinates`; beyond `R_MAX` the outermost row is continued.
 
     Returns
     -------
-    Tensor, shape (B, ...)
+    Tensor, shape (B, H, W)
 
     Notes
     -----
-    Columns are continued around the circle; the row inside the first is the first row seen from the other side of the
+    Columns are continued around the circle; inside the first row lie the first two seen from the other side of the
     centre, that is turned by pi.
     """
-    rows, columns = values.shape[-2:]
-    across = torch.roll(values[:, :2], columns // 2, 2).flip(1)
+    across = torch.roll(values[:, :2], COLUMNS // 2, 2).flip(1)
     padded = torch.cat([across, values], 1)
     padded = torch.cat([padded[..., -2:], padded, padded[..., :2]], -1)[:, None]
-    x, y = points[..., 0], points[..., 1]
-    u = torch.log1p(torch.sqrt(x * x + y * y + 1e-12) / R0) / _SPAN
-    column = (torch.atan2(y, x) + math.pi) * (columns / (2 * math.pi)) + 1.5  # of the padded map, node centres
-    row = u * rows + 1.5
-    grid = torch.stack([(2 * column + 1) / (columns + 4) - 1, (2 * row + 1) / (rows + 2) - 1], -1)
-    flat = grid.reshape(len(points), 1, -1, 2)
-    out = F.grid_sample(padded, flat, mode="bicubic", padding_mode="border", align_corners=False)
-    return out.reshape(points.shape[:-1])
+    return F.grid_sample(padded, coordinates, mode="bicubic", padding_mode="border", align_corners=False)[:, 0]

@@ -1,0 +1,3 @@
+"""The command line: ``skyloom COMMAND``; one small file a command, loaded when it is run."""
+
+__all__: list[str] = []

@@ -1,0 +1,147 @@
+"""Where a fit starts: pixels, weights, box, priors and a first guess from moments."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from skyloom.cutouts.framing import REACH, window
+from skyloom.cutouts.levenberg import Problem
+from skyloom.cutouts.sersic_model import ETA1, ETA2, LN_N, LN_R, make_instrument
+from skyloom.stamps import Cutout
+
+__all__ = ["N_RANGE", "fit_window", "prepare"]
+
+MODEL_FLOOR = 0.03
+"""Fraction of the smoothed galaxy added in quadrature to the noise."""
+
+N_RANGE = (0.3, 6.2)
+Q_MIN = 0.05
+
+N_PRIOR = (1.5, 1.0)
+"""Centre of n, and sigma of ln n: weak (a factor e), against n running into its bounds on S/N 20."""
+
+SIZE_PRIOR = 1.0
+"""Sigma of ln half-light radius about the first guess: a factor e, against sizes that run away into the sky."""
+
+THRESHOLDED_SIZE = (1.2, 0.3)
+"""The same for thresholded stamps: about 1.2 times the isophotal half-light radius, within 30 %. Without it the missing
+wings let one fit in eight run away."""
+
+SKY_PRIOR = 0.1
+"""Sigma of the sky about 0, in a pixel's scatter: what the median of a thousand correlated pixels leaves."""
+
+STEP = 16
+
+
+def fit_window(cutout: Cutout) -> int:
+    """Side of the central square that is fitted: a multiple of 16 pixels, up to the stamp's size."""
+    size = cutout.image.shape[0]
+    _, semi_major, _, _ = _moments(cutout)
+    need = max(2 * REACH * 1.15 * semi_major, 40.0)
+    if cutout.thresholded:
+        yy, xx = np.nonzero(cutout.mask)
+        need = 2 * max(np.abs(yy - size / 2).max(initial=0), np.abs(xx - size / 2).max(initial=0)) + 4.0
+    return int(min(STEP * np.ceil(need / STEP), size - size % 2))
+
+
+def prepare(cutouts: list[Cutout], size: int) -> tuple[Problem, torch.Tensor, NDArray[np.float64]]:
+    """The fit problem of stamps that share a window of `size` pixels.
+
+    Returns
+    -------
+    problem : Problem
+        Pixels divided by `unit`.
+    start : Tensor, shape (B, 6)
+        First parameters; n is left to the caller.
+    unit : ndarray, shape (B,)
+        Image units that are 1 in the problem: the smallest sigma of a stamp's pixels, so that float32 sums stay near 1.
+    """
+    from scipy import ndimage
+
+    data, weight, guess, sky_sigma = [], [], [], []
+    prior_mean, prior_sigma = np.zeros((len(cutouts), 6)), np.full((len(cutouts), 6), np.inf)
+    for i, c in enumerate(cutouts):
+        centre = (c.image.shape[0] - 1) / 2
+        smooth = np.clip(ndimage.gaussian_filter(np.where(c.mask, c.image, 0.0), 1.0), 0.0, None)
+        inverse = np.where(c.mask, 1.0 / (c.variance + (MODEL_FLOOR * smooth) ** 2), 0.0)
+        data.append(window(c.image, centre, centre, size, 0.0))
+        weight.append(window(inverse, centre, centre, size, 0.0))
+        radius, _, eta1, eta2 = _moments(c)
+        size_factor, size_sigma = THRESHOLDED_SIZE if c.thresholded else (1.0, SIZE_PRIOR)
+        radius *= size_factor
+        guess.append([0.0, 0.0, np.log(radius), 0.0, eta1, eta2])
+        prior_mean[i, LN_R], prior_sigma[i, LN_R] = np.log(radius), size_sigma
+        prior_mean[i, LN_N], prior_sigma[i, LN_N] = np.log(N_PRIOR[0]), N_PRIOR[1]
+        prior_sigma[i, ETA1 : ETA2 + 1] = 2.0  # keeps |eta| of what the PSF hides from drifting
+        noise = np.sqrt(np.median(c.variance[c.mask])) if c.mask.any() else 1.0
+        sky_sigma.append(0.0 if c.thresholded else SKY_PRIOR * noise)
+    unit = np.sqrt(np.array([1.0 / max(float(np.max(w)), 1e-37) for w in weight]))
+    shape = torch.tensor(np.array(guess), dtype=torch.float32)
+    low, high = _box(size, len(cutouts))
+    problem = Problem(
+        make_instrument(np.stack([c.psf for c in cutouts]), size),
+        _tensor(np.stack(data) / unit[:, None, None]),
+        _tensor(np.stack(weight) * unit[:, None, None] ** 2),
+        low,
+        high,
+        _tensor(prior_mean),
+        _tensor(prior_sigma),
+        _tensor(np.array(sky_sigma) / unit),
+    )
+    return problem, shape, unit
+
+
+def _box(size: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    shift, eta = min(6.0, size / 8), float(-np.log(Q_MIN))
+    low = [-shift, -shift, np.log(0.1), np.log(N_RANGE[0]), -eta, -eta]
+    high = [shift, shift, np.log(size), np.log(N_RANGE[1]), eta, eta]
+    return tuple(torch.tensor(v, dtype=torch.float32).expand(count, 6) for v in (low, high))  # type: ignore[return-value]
+
+
+def _tensor(values: NDArray[np.floating]) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def _moments(c: Cutout) -> tuple[float, float, float, float]:
+    """Circularised half-light radius and half-light semi-major axis (pixels, the PSF taken out), log shear."""
+    s = c.image.shape[0]
+    yy, xx = np.mgrid[:s, :s] - (s - 1) / 2
+    image = np.where(c.mask, c.image, 0.0).astype(np.float64)
+    noise = float(np.sqrt(np.median(c.variance[c.mask]))) if c.mask.any() else 1.0
+    r50 = _half_light(image, np.hypot(xx, yy), c, noise)
+    psf_r50 = _psf_half_light(c)
+    weight = image * np.exp(-0.5 * (xx**2 + yy**2) / (1.5 * r50) ** 2)
+    total = weight.sum()
+    eta1 = eta2 = 0.0
+    if total > 0:
+        cxx, cyy, cxy = ((weight * p).sum() / total for p in (xx**2, yy**2, xx * yy))
+        trace = max(cxx + cyy, 1e-3)
+        e1, e2 = (cxx - cyy) / trace, 2 * cxy / trace
+        e = min(float(np.hypot(e1, e2)) * 1.3, 0.8)  # the round weight makes it rounder
+        eta1, eta2 = (float(np.arctanh(e) * v / max(np.hypot(e1, e2), 1e-9)) for v in (e1, e2))
+    radius = np.sqrt(max(r50**2 - psf_r50**2, 0.25 * psf_r50**2, 0.09))
+    return float(radius), float(r50 * np.exp(0.5 * np.hypot(eta1, eta2))), eta1, eta2
+
+
+def _half_light(image: NDArray[np.float64], radius: NDArray[np.float64], c: Cutout, noise: float) -> float:
+    """From the curve of growth, stopped where a ring's mean is lost in the noise."""
+    index = radius.astype(int)
+    count = np.bincount(index[c.mask], minlength=index.max() + 1)
+    mean = np.bincount(index[c.mask], weights=image[c.mask], minlength=index.max() + 1) / np.maximum(count, 1)
+    area = np.bincount(index.ravel())
+    faint = np.nonzero(mean < noise * (1 + 2 * c.noise_correlation) / np.sqrt(np.maximum(count, 1)))[0]
+    end = max(int(faint[faint > 1][0]) if (faint > 1).any() else len(mean), 2)
+    growth = np.cumsum((mean * area)[:end])
+    if not growth[-1] > 0:
+        return 2.0
+    return float(max(np.interp(0.5 * growth[-1], growth, np.arange(1, end + 1)), 1.0))
+
+
+def _psf_half_light(c: Cutout) -> float:
+    half = c.psf.shape[0] // 2
+    yy, xx = np.mgrid[-half : half + 1, -half : half + 1]
+    order = np.argsort(np.hypot(xx, yy), axis=None)
+    growth = np.cumsum(c.psf.ravel()[order])
+    return float(np.hypot(xx, yy).ravel()[order][int(np.searchsorted(growth, 0.5 * growth[-1]))])

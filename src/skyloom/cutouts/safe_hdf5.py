@@ -1,0 +1,75 @@
+"""Checks of an HDF5 file before anything in it is read.
+
+A dataset with external storage reads any file of the host, links and virtual datasets lead out of the file, and some
+hundred bytes can declare terabytes (https://docs.hdfgroup.org/hdf5/, chapters on datasets and links).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from skyloom.errors import CutoutError
+
+__all__ = ["check_file"]
+
+MAX_BYTES = 64 * 2**30
+MAX_SIDE = 10_000
+MAX_OBJECTS = 10_000
+MAX_EXPANSION = 1_100
+"""Declared over stored bytes; gzip cannot compress further than 1032."""
+
+
+def check_file(file: Any, path: Path) -> None:
+    """Refuse a file that refers to anything outside itself or declares absurd shapes.
+
+    Parameters
+    ----------
+    file : h5py.File
+        Open for reading.
+    path : Path
+        To name in errors.
+
+    Raises
+    ------
+    CutoutError
+        With the name of the offending object.
+    """
+    import h5py
+
+    pending = [file]
+    seen = 0
+    while pending:
+        group = pending.pop()
+        for key in group:
+            seen += 1
+            if seen > MAX_OBJECTS:
+                raise CutoutError(f"{path}: more than {MAX_OBJECTS} objects")
+            name = f"{group.name.rstrip('/')}/{key}"
+            link = group.get(key, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                raise CutoutError(f"{path}: '{name}' is a {type(link).__name__}; links are refused")
+            item = group[key]
+            if isinstance(item, h5py.Group):
+                pending.append(item)
+            elif isinstance(item, h5py.Dataset):
+                _check_dataset(item, name, path)
+            else:
+                raise CutoutError(f"{path}: '{name}' is neither a group nor a dataset")
+
+
+def _check_dataset(dataset: Any, name: str, path: Path) -> None:
+    if dataset.external:
+        raise CutoutError(f"{path}: '{name}' is stored in another file ({dataset.external[0][0]}); refused")
+    if dataset.is_virtual:
+        raise CutoutError(f"{path}: '{name}' is a virtual dataset; refused")
+    if dataset.dtype.kind not in "biufSO" or dataset.dtype.hasobject:
+        raise CutoutError(f"{path}: '{name}' has type {dataset.dtype}; only numbers and fixed-length text are read")
+    size = dataset.size or 0
+    declared = size * dataset.dtype.itemsize
+    if declared > MAX_BYTES or any(side > MAX_SIDE for side in dataset.shape[1:]):
+        raise CutoutError(f"{path}: '{name}' declares the absurd shape {dataset.shape}")
+    if declared > 2**20 and declared > MAX_EXPANSION * dataset.id.get_storage_size():
+        raise CutoutError(
+            f"{path}: '{name}' declares {declared} bytes and stores {dataset.id.get_storage_size()}"
+        )

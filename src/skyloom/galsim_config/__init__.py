@@ -1,0 +1,18 @@
+"""The types GalSim's configuration knows once it has read ``modules: [skyloom]``.
+
+======================== ======================= =============================================
+where                    name                    file
+======================== ======================= =============================================
+``input``                ``learned_galaxies``    `skyloom.galsim_config.input_learned`
+``gal.type``             ``LearnedGalaxy``       `skyloom.galsim_config.object_learned`
+any value                ``LearnedGalaxyValue``  `skyloom.galsim_config.value`
+``output``               ``provenance``          `skyloom.galsim_config.provenance`
+``input``, ``gal.type``  galsim_hub's names      `skyloom.galsim_config.hub`
+======================== ======================= =============================================
+
+Importing this package registers them; it loads neither torch nor a model.
+"""
+
+from skyloom.galsim_config import hub, input_learned, object_learned, provenance, value
+
+__all__ = ["hub", "input_learned", "object_learned", "provenance", "value"]

@@ -1,0 +1,192 @@
+"""From cutouts to a model file: choose, split, train, fit the prior, measure on held-out galaxies, write."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skyloom.errors import TrainingError
+from skyloom.generators.checkpoint import ModelCard, save_checkpoint
+from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions, usable
+from skyloom.generators.cvae.features import FEATURES
+from skyloom.generators.cvae.instrument import Jitter, encoder_input
+from skyloom.generators.cvae.prior import Posteriors, Prior, fit_prior
+from skyloom.generators.cvae.structure import winding
+from skyloom.generators.cvae.train import Trainer, TrainingConfig, split_of
+from skyloom.generators.ranges import condition_values
+from skyloom.profiles import GeneratorSpec
+
+if TYPE_CHECKING:
+    from skyloom.stamps import Cutout
+
+__all__ = ["Splits", "build_model", "split_cutouts"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Usable cutouts by their part in training, and why others were left out."""
+
+    train: list[Cutout]
+    validation: list[Cutout]
+    test: list[Cutout]
+    left_out: int
+
+
+def split_cutouts(sets: Sequence[Sequence[Cutout]]) -> Splits:
+    """Sort cutouts into training, validation and test by the patch of sky they lie in."""
+    parts: dict[str, list[Cutout]] = {"train": [], "validation": [], "test": []}
+    left_out = 0
+    for cutout in (c for cutouts in sets for c in cutouts):
+        if usable(cutout):
+            parts[split_of(cutout.source, cutout.group)].append(cutout)
+        else:
+            left_out += 1
+    return Splits(**parts, left_out=left_out)
+
+
+def build_model(
+    sets: Sequence[Sequence[Cutout]],
+    output: Path,
+    *,
+    name: str,
+    config: TrainingConfig,
+    folder: Path,
+    resume: bool = False,
+    about: Mapping[str, Any] | None = None,
+    progress: Callable[[int, dict[str, float]], None] | None = None,
+) -> ModelCard:
+    """Train a conditional VAE and write it as one checkpoint.
+
+    Parameters
+    ----------
+    sets : sequence of sequences of Cutout
+        Cutouts with Sersic fits, all of one stamp size.
+    output : Path
+        The model file to write.
+    name : str
+        Name of the model.
+    config : TrainingConfig
+    folder : Path
+        For the run's checkpoint and log.
+    resume : bool
+        Continue the run in `folder`. Without it a folder that holds a run is refused.
+    about : mapping, optional
+        Entries of the model card: ``summary``, ``licence``, ``training_data``, ``limits`` ...
+    progress : callable, optional
+        See `Trainer.run`.
+
+    Returns
+    -------
+    ModelCard
+    """
+    splits = split_cutouts(sets)
+    if not splits.train or not splits.validation:
+        raise TrainingError(
+            f"{len(splits.train)} usable cutouts to train on and {len(splits.validation)} to validate on "
+            f"({splits.left_out} left out: no fit, unresolved, too large for the stamp or badly fitted)"
+        )
+    logger.info("%d cutouts train, %d validate", len(splits.train), len(splits.validation))
+    stamps = Stamps.from_cutouts(splits.train)
+    trainer = Trainer(stamps, Stamps.from_cutouts(splits.validation), config, folder)
+    found = resume and trainer.resume()
+    if not found and (folder / "checkpoint.pt").exists():
+        raise TrainingError(f"{folder} holds a training run already: resume it, or choose another folder")
+    trainer.run(progress)
+    prior = fit_prior(wound_alike(trainer, stamps), config.architecture)
+    tensors = dict(_flatten("encoder", trainer.encoder.state_dict()))
+    tensors |= dict(_flatten("decoder", trainer.decoder.state_dict()))
+    tensors |= dict(_flatten("prior", prior.tensors()))
+    return save_checkpoint(output, tensors, _card(name, splits, trainer, prior, about or {}))
+
+
+@torch.no_grad()
+def wound_alike(trainer: Trainer, stamps: Stamps) -> Posteriors:
+    """Posteriors of all stamps, each mirrored where needed so that all wind the same way."""
+    upright, mirrored = ([_encode(trainer, stamps, flip, i) for i in _batches(stamps)] for flip in (False, True))
+    means, variances = [], []
+    for (index, m, v, w), (_, m2, v2, w2) in zip(upright, mirrored, strict=True):
+        turn = ((w - w2) < 0)[:, None]
+        means.append(torch.where(turn, m2, m))
+        variances.append(torch.where(turn, v2, v))
+        del index
+    return Posteriors(torch.cat(means), torch.cat(variances), stamps.features)
+
+
+def _encode(trainer: Trainer, stamps: Stamps, flip: bool, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    y = stamps.features[index]
+    mean, log_variance = trainer.encoder(encoder_input(stamps, index, Jitter(stamps.q[index], flip)), y)
+    return index, mean, log_variance, winding(trainer.decoder(mean, y))
+
+
+def _batches(stamps: Stamps) -> tuple[Tensor, ...]:
+    return torch.arange(len(stamps)).split(32)
+
+
+def _flatten(part: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, np.ndarray]]:
+    for name, values in tensors.items():
+        yield f"{part}.{name}", values.detach().float().contiguous().numpy()
+
+
+def _card(name: str, splits: Splits, trainer: Trainer, prior: Prior, about: Mapping[str, Any]) -> dict[str, Any]:
+    conditions = fitted_conditions(splits.train)
+    columns = {name: condition_values(conditions, name) for name in FEATURES}
+    ranges = {k: _range(v) for k, v in columns.items() if v is not None and np.isfinite(v).any()}
+    bands = tuple(sorted({c.band for c in splits.train}))
+    return {
+        "family": "cvae",
+        "name": name,
+        "spec": GeneratorSpec(
+            name=name,
+            summary=str(about.get("summary", "conditional VAE of galaxy structure")),
+            ranges=ranges,
+            bands=bands,
+            grid_size=GRID_SIZE,
+            grid_scale=GRID_SCALE,
+        ),
+        "architecture": trainer.config.architecture.as_dict(),
+        "training": asdict(trainer.config)
+        | {
+            "cutouts": {part: len(getattr(splits, part)) for part in ("train", "validation", "test", "left_out")},
+            "galaxies": len({(c.source, c.galaxy_id) for c in splits.train}),
+        },
+        "metrics": _metrics(trainer, splits),
+        **about,
+    }
+
+
+def _range(values: np.ndarray) -> tuple[float, float]:
+    """What all but one in a hundred of the training galaxies span, on either side."""
+    low, high = np.nanquantile(values, [0.01, 0.99])
+    return float(np.round(low, 4)), float(np.round(high, 4))
+
+
+def _metrics(trainer: Trainer, splits: Splits) -> dict[str, Any]:
+    """Held-out figures by source."""
+    if not splits.test:
+        return {}
+    torch.manual_seed(0)
+    found = trainer.elbo(Stamps.from_cutouts(splits.test), draws=3)
+    sources = np.array([c.source for c in splits.test])
+    out: dict[str, Any] = {}
+    for source in sorted(set(sources)):
+        rows = torch.from_numpy(np.flatnonzero(sources == source))
+        gain = found["gain"][rows]
+        out[source] = {
+            "cutouts": len(rows),
+            "gain_nats_mean": round(float(gain.mean()), 2),
+            "gain_nats_median": round(float(gain.median()), 2),
+            "share_gained": round(float((gain > 0).float().mean()), 3),
+            "chi2_sersic": round(float(found["chi2_sersic"][rows].mean()), 4),
+            "chi2_reconstruction": round(float(found["chi2"][rows].mean()), 4),
+            "kl_nats": round(float(found["kl"][rows].mean()), 2),
+        }
+    return out

@@ -1,0 +1,207 @@
+"""Cutouts as training wants them: tensors of one size, with the fitted Sersic drawn through each stamp's PSF."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skyloom.conditions import Conditions
+from skyloom.errors import TrainingError
+from skyloom.frames import grid_angle, profile_jacobian
+from skyloom.generators.cvae.features import condition_features
+from skyloom.physics.draw_arrays import draw_arrays
+from skyloom.physics.kgrid import KGrid
+
+if TYPE_CHECKING:
+    from skyloom.stamps import Cutout
+
+__all__ = ["Stamps", "fitted_conditions", "usable"]
+
+logger = logging.getLogger(__name__)
+
+GRID_SIZE = 96
+GRID_SCALE = 9.0 / GRID_SIZE
+MODEL_FLOOR = 0.03
+"""Error of PSF and model as a share of the (smoothed) light in a pixel, added in quadrature to the noise."""
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """Tensors of N stamps; lengths in pixels, fluxes in the stamps' own units.
+
+    Parameters
+    ----------
+    image, mask, sigma, sigma_noise, sersic : Tensor, shape (N, S, S)
+        Data; 1 where usable; error with and without the model floor; the fitted Sersic through the PSF.
+    k_grid : KGrid
+        On which images are formed.
+    otf : complex Tensor, shape (N, 2, K, K)
+        Transform of the effective PSF, on `k_grid`.
+    jacobian : Tensor, shape (N, 2, 2)
+        Canonical grid to pixels, lower triangular.
+    disc_to_pixel : Tensor, shape (N, 2, 2)
+        Disc with its major axis along x to pixels.
+    offset : Tensor, shape (N, 2)
+        Of the galaxy from the stamp's true centre, pixels.
+    angle, sersic_n, q, flux : Tensor, shape (N,)
+    features : Tensor, shape (N, WIDTH)
+    correlation, independent : Tensor, shape (N,)
+        Of the noise of neighbouring pixels; share of pixels that are independent.
+    weight : Tensor, shape (N,)
+        Weight of a galaxy in the loss: below 1 where the Sersic alone is far off, so that a few bright galaxies do
+        not own the training.
+    source : tuple of str
+    group : tuple of str
+    galaxy_id : tuple of int
+    """
+
+    k_grid: KGrid
+    image: Tensor
+    mask: Tensor
+    sigma: Tensor
+    sigma_noise: Tensor
+    sersic: Tensor
+    otf: Tensor
+    jacobian: Tensor
+    disc_to_pixel: Tensor
+    offset: Tensor
+    angle: Tensor
+    sersic_n: Tensor
+    q: Tensor
+    flux: Tensor
+    features: Tensor
+    correlation: Tensor
+    independent: Tensor
+    weight: Tensor
+    source: tuple[str, ...]
+    group: tuple[str, ...]
+    galaxy_id: tuple[int, ...]
+    grid_scale: float = GRID_SCALE
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def subset(self, rows: Sequence[int]) -> Stamps:
+        """The stamps of some rows."""
+        index = torch.as_tensor(rows, dtype=torch.long)
+        changes = {}
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if isinstance(value, Tensor):
+                changes[entry.name] = value[index]
+            elif isinstance(value, tuple):
+                changes[entry.name] = tuple(value[i] for i in index.tolist())
+        return replace(self, **changes)
+
+    @classmethod
+    def from_cutouts(cls, cutouts: Sequence[Cutout]) -> Stamps:
+        """Prepare cutouts that have a Sersic fit.
+
+        Raises
+        ------
+        TrainingError
+            When there are none, or their stamps differ in size.
+        """
+        if not len(cutouts):
+            raise TrainingError("no usable cutouts to prepare")
+        items = list(cutouts)
+        sizes = {c.image.shape for c in items}
+        if len(sizes) > 1:
+            raise TrainingError(f"all stamps must have one size, not {sorted(sizes)}")
+        size = items[0].image.shape[0]
+        conditions = fitted_conditions(items)
+        pixel = np.array([c.pixel_scale for c in items])
+        fit = {name: np.array([getattr(c.fit, name) for c in items]) for name in ("dx", "dy", "flux", "sky")}
+        jacobian = _tensor(profile_jacobian(conditions.half_light_radius / pixel, conditions.q, conditions.beta))
+        offset = _tensor(np.stack([fit["dx"], fit["dy"]], 1) / pixel[:, None])
+        sersic_n, flux = _tensor(conditions.sersic_n), _tensor(fit["flux"])
+        grid = KGrid(period=size * 4 / 3, size=int(size * 2 / 3) + 1)  # a third more than the stamp for the PSF's wings
+        otf = torch.stack([_otf(c.psf, grid) for c in items])
+        sersic = torch.cat(
+            [
+                draw_arrays(
+                    None, GRID_SCALE, sersic_n[rows], jacobian[rows], offset[rows], flux[rows], otf[rows],
+                    grid=grid, pixel_scale=1.0, stamp_size=size,
+                )
+                for rows in torch.arange(len(items)).split(64)
+            ]
+        )  # fmt: skip
+        mask = _tensor(np.stack([c.mask for c in items]))
+        image = _tensor(np.stack([np.where(c.mask, c.image, 0.0) for c in items])) - _tensor(fit["sky"])[:, None, None]
+        image = image * mask
+        variance = _tensor(np.stack([np.where(c.mask, c.variance, 1.0) for c in items]))
+        smooth = torch.nn.functional.avg_pool2d(image[:, None], 3, 1, 1)[:, 0].clamp(min=0)
+        sigma_noise = variance.sqrt()
+        sigma = torch.sqrt(variance + (MODEL_FLOOR * smooth) ** 2)
+        correlation = np.clip([c.noise_correlation for c in items], 0.0, 0.6)
+        independent = _tensor(np.array([1.0 / (1.0 + 2.0 * rho) for rho in correlation]))
+        excess = ((((image - sersic) / sigma) ** 2 - 1) * mask).sum((1, 2)).clamp(min=0)
+        beta, stretch = _tensor(conditions.beta), _tensor(np.sqrt(conditions.q))
+        c, s = torch.cos(beta), torch.sin(beta)
+        radius = _tensor(conditions.half_light_radius / pixel)
+        turn = torch.stack([torch.stack([c / stretch, -s * stretch], -1), torch.stack([s / stretch, c * stretch], -1)], -2)
+        return cls(
+            k_grid=grid, image=image, mask=mask, sigma=sigma, sigma_noise=sigma_noise, sersic=sersic, otf=otf, jacobian=jacobian,
+            disc_to_pixel=turn * radius[:, None, None], offset=offset,
+            angle=_tensor(grid_angle(conditions.q, conditions.beta)), sersic_n=sersic_n, q=_tensor(conditions.q),
+            flux=flux, features=condition_features(conditions), correlation=_tensor(correlation), independent=independent,
+            weight=1 / torch.sqrt(1 + excess / 500), source=tuple(c.source for c in items),
+            group=tuple(c.group for c in items), galaxy_id=tuple(int(c.galaxy_id) for c in items),
+        )  # fmt: skip
+
+
+def usable(cutout: Cutout) -> bool:
+    """Whether a cutout can teach: a sound fit of a resolved galaxy that the stamp holds."""
+    fit = cutout.fit
+    if fit is None:
+        return False
+    radius = fit.half_light_radius / cutout.pixel_scale
+    numbers = (radius, fit.sersic_n, fit.q, fit.flux, fit.chi2, fit.dx, fit.dy)
+    if not np.all(np.isfinite(numbers)):
+        return False
+    return bool(
+        0.8 < radius < 0.42 * cutout.image.shape[0]
+        and fit.flux > 0
+        and fit.chi2 < 60
+        and cutout.mask.sum() > 60
+        and 0.3 <= fit.sersic_n <= 6.2
+    )
+
+
+def fitted_conditions(cutouts: Sequence[Cutout]) -> Conditions:
+    """Conditions as the Sersic fits measured them; one row a cutout, numbered from 0."""
+
+    def column(name: str) -> np.ndarray:
+        return np.array([getattr(c.fit, name) for c in cutouts], dtype=np.float64)
+
+    flux = column("flux")
+    return Conditions(
+        flux=np.where(flux > 0, flux, 1e-30),
+        zero_point=np.array([c.zero_point for c in cutouts]),
+        half_light_radius=column("half_light_radius"),
+        sersic_n=np.clip(column("sersic_n"), 0.3, 6.2),
+        q=np.clip(column("q"), 0.02, 1.0),
+        beta=column("beta"),
+        wavelength=np.array([c.wavelength for c in cutouts]),
+        redshift=np.ma.masked_invalid([c.redshift for c in cutouts]),
+    )
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def _otf(psf: np.ndarray, grid: KGrid) -> Tensor:
+    """Transform of an effective PSF image about its true centre, of unit flux, shape (2, size, size)."""
+    k = grid.spacing * np.arange(grid.size)
+    height, width = psf.shape
+    ky = np.exp(-1j * k[:, None] * (np.arange(height) - (height - 1) / 2))
+    kx = np.exp(-1j * k[:, None] * (np.arange(width) - (width - 1) / 2))
+    rows = ky @ (psf / psf.sum())
+    return torch.from_numpy(np.stack([rows @ kx.T, rows @ kx.conj().T]).astype(np.complex64))

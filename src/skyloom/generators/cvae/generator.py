@@ -1,0 +1,228 @@
+"""The trained model as a generator: conditions in, light profiles out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from skyloom.conditions import Conditions
+from skyloom.frames import grid_angle, profile_jacobian
+from skyloom.generators.checkpoint import ModelCard, load_checkpoint
+from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions
+from skyloom.generators.cvae.features import condition_features
+from skyloom.generators.cvae.instrument import (
+    encoder_input,
+    grid_points,
+    log_likelihood,
+    observe,
+    residual_grid,
+)
+from skyloom.generators.cvae.net import Architecture, Decoder, Encoder
+from skyloom.generators.cvae.prior import Prior
+from skyloom.generators.ranges import apply_policy
+from skyloom.normalise import dilation
+from skyloom.profiles import GeneratorSpec, OutOfRange, ProfileBatch
+from skyloom.rng import check_seed, galaxy_normals
+
+if TYPE_CHECKING:
+    from skyloom.stamps import Cutout
+
+__all__ = ["CVAEGenerator", "load_generator"]
+
+BATCH = 32
+"""Galaxies the networks see at a time, always: a network's last digits change with the size of its batch."""
+
+
+class CVAEGenerator:
+    """Galaxies from the conditional VAE.
+
+    Parameters
+    ----------
+    encoder, decoder, prior
+        The trained parts.
+    card : ModelCard
+    """
+
+    def __init__(self, encoder: Encoder, decoder: Decoder, prior: Prior, card: ModelCard) -> None:
+        self.encoder, self.decoder, self.prior, self.card = encoder.eval(), decoder.eval(), prior, card
+        self._grid = GridGeometry.of(grid_points(GRID_SIZE, GRID_SCALE, torch.zeros(1)))
+
+    @property
+    def spec(self) -> GeneratorSpec:
+        """What it takes and gives."""
+        return self.card.spec
+
+    def sample(
+        self,
+        conditions: Conditions,
+        *,
+        seed: int,
+        out_of_range: OutOfRange = "error",
+        temperature: float = 1.0,
+    ) -> ProfileBatch:
+        """Draw one galaxy for each row of conditions.
+
+        Parameters
+        ----------
+        conditions : Conditions
+        seed : int
+            With a galaxy's id it fixes its latent: the same galaxy in every band, batch and order.
+        out_of_range : {'error', 'clip', 'parametric'}
+            What to do with rows outside ``spec.ranges``.
+        temperature : float
+            Scales the latent's scatter about the mean galaxy of the conditions; 1 is the trained distribution.
+
+        Returns
+        -------
+        ProfileBatch
+
+        Raises
+        ------
+        OutOfRangeError
+            When a row is out of range and the policy is ``"error"``.
+        """
+        seed = check_seed(seed)
+        drawn, drawn_from, parametric = apply_policy(conditions, self.spec, out_of_range)
+        noise = torch.from_numpy(galaxy_normals(seed, conditions.galaxy_id, "latent", self.prior.noise_size))
+        residual = np.zeros((len(conditions), GRID_SIZE, GRID_SIZE), np.float32)
+        rows = np.flatnonzero(~parametric)
+        if rows.size:
+            chosen = torch.from_numpy(rows)
+            y = condition_features(drawn[rows])
+            angle = torch.from_numpy(grid_angle(conditions.q[rows], conditions.beta[rows])).float()
+            n = torch.from_numpy(conditions.sersic_n[rows]).float()
+            residual[rows] = self._residuals(y, noise[chosen], n, angle, temperature)
+        return self._batch(conditions, residual, drawn_from, seed)
+
+    @torch.inference_mode()
+    def _residuals(
+        self, y: Tensor, noise: Tensor, n: Tensor, angle: Tensor, temperature: float
+    ) -> NDArray[np.float32]:
+        parts = []
+        for start in range(0, len(y), BATCH):
+            pieces = [_padded(t[start : start + BATCH]) for t in (y, noise, n, angle)]
+            z, mirrored = self.prior.draw(pieces[0], pieces[1], temperature)
+            parts.append(self.decode(z, pieces[0], pieces[2], pieces[3], mirrored))
+        return torch.cat(parts)[: len(y)].numpy()
+
+    def decode(self, z: Tensor, y: Tensor, sersic_n: Tensor, angle: Tensor, mirrored: Tensor) -> Tensor:
+        """Residual grids of latents.
+
+        Parameters
+        ----------
+        z : Tensor, shape (B, latents)
+        y : Tensor, shape (B, WIDTH)
+        sersic_n, angle : Tensor, shape (B,)
+        mirrored : bool Tensor, shape (B,)
+
+        Returns
+        -------
+        Tensor, shape (B, G, G)
+        """
+        f = self.decoder(z, y)
+        f = torch.where(mirrored[:, None, None], f.flip(2), f)
+        f = _turned(f, angle)  # along phi, so that the grid's points are the same for every galaxy
+        return residual_grid(f, self._grid, sersic_n)
+
+    def _batch(
+        self, conditions: Conditions, residual: NDArray[np.float32], drawn_from: NDArray[np.str_], seed: int
+    ) -> ProfileBatch:
+        stretch = dilation(residual, GRID_SCALE, conditions.sersic_n)
+        size = conditions.half_light_radius / stretch
+        return ProfileBatch(
+            galaxy_id=conditions.galaxy_id,
+            sersic_n=conditions.sersic_n,
+            flux=conditions.flux,
+            half_light_radius=conditions.half_light_radius,
+            q=conditions.q,
+            beta=conditions.beta,
+            jacobian=profile_jacobian(size, conditions.q, conditions.beta),
+            residual=residual,
+            grid_scale=GRID_SCALE,
+            drawn_from=drawn_from,
+            wavelength=conditions.wavelength,
+            redshift=conditions.redshift,
+            generator=self.spec.name,
+            weights_sha256=self.spec.weights_sha256,
+            seed=seed,
+        )
+
+    @torch.inference_mode()
+    def reconstruct(self, cutouts: Sequence[Cutout]) -> ProfileBatch:
+        """The profiles of real galaxies: posterior mean of the latents, on each cutout's own Sersic fit.
+
+        Parameters
+        ----------
+        cutouts : sequence of Cutout
+            With Sersic fits, of one stamp size.
+
+        Returns
+        -------
+        ProfileBatch
+            In the order given; fluxes in the cutouts' units, `offset` as fitted.
+        """
+        items = list(cutouts)
+        stamps = Stamps.from_cutouts(items)
+        conditions = fitted_conditions(items)
+        residuals, amplitudes = [], []
+        for index in torch.arange(len(stamps)).split(BATCH):
+            y = stamps.features[index]
+            mean, _ = self.encoder(encoder_input(stamps, index), y)
+            upright = torch.zeros(len(index), dtype=torch.bool)
+            residual = self.decode(mean, y, stamps.sersic_n[index], stamps.angle[index], upright)
+            amplitudes.append(log_likelihood(observe(residual, stamps, index), stamps, index)[2])
+            residuals.append(residual)
+        residual_grids = torch.cat(residuals).numpy()
+        stretch = dilation(residual_grids, GRID_SCALE, conditions.sersic_n)
+        share = 1 + residual_grids.sum((1, 2), dtype=np.float64) * GRID_SCALE**2
+        conditions = conditions.replace(
+            flux=conditions.flux * torch.cat(amplitudes).numpy() * share,
+            half_light_radius=conditions.half_light_radius * stretch,
+            galaxy_id=np.arange(len(items)),
+        )
+        batch = self._batch(conditions, residual_grids, np.full(len(items), "learned", "<U10"), 0)
+        offset = np.array([[c.fit.dx, c.fit.dy] for c in items if c.fit is not None])
+        return replace(batch, offset=offset, galaxy_id=np.array([c.galaxy_id for c in items], np.int64))
+
+
+def load_generator(path: Path) -> CVAEGenerator:
+    """Read a checkpoint written by `skyloom train`.
+
+    Raises
+    ------
+    CheckpointError
+        When the file is not whole or not of this family.
+    """
+    tensors, card = load_checkpoint(path)
+    arch = Architecture(**card.architecture)
+    parts: dict[str, dict[str, Tensor]] = {"encoder": {}, "decoder": {}, "prior": {}}
+    for name, values in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = torch.from_numpy(np.array(values, dtype=np.float32))
+    encoder, decoder = Encoder(arch), Decoder(arch)
+    encoder.load_state_dict(parts["encoder"])
+    decoder.load_state_dict(parts["decoder"])
+    return CVAEGenerator(encoder, decoder, Prior.from_tensors(arch, parts["prior"]), card)
+
+
+def _padded(values: Tensor) -> Tensor:
+    """Fill a short batch up with zeros."""
+    if len(values) == BATCH:
+        return values
+    filler = torch.zeros(BATCH - len(values), *values.shape[1:], dtype=values.dtype)
+    return torch.cat([values, filler])
+
+
+def _turned(f: Tensor, angle: Tensor) -> Tensor:
+    """Maps turned by an angle each: f'(phi) = f(phi - angle), exact for what the columns can hold."""
+    columns = f.shape[2]
+    orders = torch.arange(columns // 2 + 1)
+    phase = torch.polar(torch.ones(1), -(angle[:, None] * orders))
+    return torch.fft.irfft(torch.fft.rfft(f, dim=2) * phase[:, None, :], n=columns, dim=2)

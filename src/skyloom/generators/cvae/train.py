@@ -1,0 +1,310 @@
+"""Training of the conditional VAE: reproducible from a seed, and resumable to the same losses.
+
+Every step draws its random numbers from a seed hashed from (seed, step), so a run that was stopped and resumed makes
+the same steps as one that was not.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skyloom.errors import TrainingError
+from skyloom.generators.cvae.data import GRID_SIZE, Stamps
+from skyloom.generators.cvae.features import FEATURES, OPTIONAL
+from skyloom.generators.cvae.simulated_stamps import with_simulated_structure
+from skyloom.generators.cvae.instrument import (
+    GridGeometry,
+    Jitter,
+    encoder_input,
+    grid_points,
+    log_likelihood,
+    observe,
+    residual_grid,
+)
+from skyloom.generators.cvae.net import Architecture, Decoder, Encoder
+
+__all__ = ["Trainer", "TrainingConfig", "split_of"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything a training run depends on besides its cutouts.
+
+    Parameters
+    ----------
+    steps : int
+    batch : int
+        Stamps a step.
+    learning_rate, weight_decay : float
+        Of AdamW, after a warm-up over 50 steps, with a cosine decay.
+    beta : float
+        Weight of the KL term after its warm-up over a quarter of the steps.
+    noise : float
+        Extra noise for the encoder's input, up to so many times the stamp's own.
+    simulated : float
+        Share of a batch whose images are replaced by simulated structure.
+    unknown : float
+        Probability with which an optional condition is hidden from the network.
+    ema : float
+        Decay of the averaged weights, which are the ones kept.
+    evaluate_every, checkpoint_every : int
+        Steps.
+    seed : int
+    """
+
+    steps: int = 3000
+    batch: int = 24
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 1e-3
+    beta: float = 1.0
+    noise: float = 0.7
+    simulated: float = 0.33
+    unknown: float = 0.1
+    ema: float = 0.995
+    evaluate_every: int = 500
+    checkpoint_every: int = 100
+    seed: int = 1
+    architecture: Architecture = field(default_factory=Architecture)
+
+
+def split_of(source: str, group: str) -> str:
+    """``train`` (70 %), ``validation`` (10 %) or ``test`` (20 %), the same for all stamps of one patch of sky."""
+    number = int.from_bytes(hashlib.blake2b(f"{source}/{group}".encode(), digest_size=4).digest(), "little") % 10
+    return "test" if number < 2 else "validation" if number == 2 else "train"
+
+
+class Trainer:
+    """Trains encoder and decoder on prepared stamps.
+
+    Parameters
+    ----------
+    train, validation : Stamps
+    config : TrainingConfig
+    folder : Path
+        Where the checkpoint and ``losses.jsonl`` go.
+    """
+
+    def __init__(self, train: Stamps, validation: Stamps, config: TrainingConfig, folder: Path) -> None:
+        self.train_set, self.validation, self.config, self.folder = train, validation, config, folder
+        torch.manual_seed(_step_seed(config.seed, -1))
+        self.encoder, self.decoder = Encoder(config.architecture), Decoder(config.architecture)
+        self.average = copy.deepcopy(self._nets().state_dict())
+        self.best: tuple[float, dict[str, Tensor]] | None = None
+        self.optimiser = torch.optim.AdamW(
+            self._nets().parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.step = 0
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def _nets(self) -> torch.nn.ModuleDict:
+        return torch.nn.ModuleDict({"encoder": self.encoder, "decoder": self.decoder})
+
+    def run(self, progress: Callable[[int, dict[str, float]], None] | None = None) -> None:
+        """Train to the end, writing a checkpoint now and then; leaves the best averaged weights in the networks.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            Called after each step with the step's number and its losses.
+        """
+        config = self.config
+        while self.step < config.steps:
+            losses = self._one_step()
+            self.step += 1
+            if self.step % config.evaluate_every == 0 or self.step == config.steps:
+                losses |= self._evaluate_average()
+            self._log(losses)
+            if progress is not None:
+                progress(self.step, losses)
+            if self.step % config.checkpoint_every == 0 or self.step == config.steps:
+                self.save()
+        assert self.best is not None
+        self._nets().load_state_dict(self.best[1])
+        self.encoder.eval()
+        self.decoder.eval()
+
+    def _one_step(self) -> dict[str, float]:
+        config = self.config
+        done = self.step / config.steps
+        torch.manual_seed(_step_seed(config.seed, self.step))
+        stamps = self.train_set.subset(self._batch_of(self.step).tolist())
+        stamps = with_simulated_structure(stamps, round(config.simulated * len(stamps)))
+        index = torch.arange(len(stamps))
+        self._nets().train()
+        rate = config.learning_rate * min(1.0, (self.step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * done)) + 1e-5
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        jitter = Jitter(stamps.q[index])
+        y = _hide(stamps.features[index], config.unknown)
+        mean, log_variance = self.encoder(encoder_input(stamps, index, jitter, config.noise), y)
+        z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
+        model = self._model(stamps, index, z, y, jitter)
+        likelihood, _, amplitude = log_likelihood(model, stamps, index)
+        kl = _kl(mean, log_variance)
+        beta = config.beta * min(1.0, done / 0.25 + 0.05)
+        loss = ((beta * kl.sum(1) - likelihood) * stamps.weight[index]).mean() / 100
+        loss = loss + 0.02 * (torch.log(amplitude) ** 2).mean()
+        if not torch.isfinite(loss):
+            raise TrainingError(f"the loss is {float(loss)} at step {self.step}")
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self._nets().parameters(), 1.0)
+        self.optimiser.step()
+        decay = min(config.ema, (1 + self.step) / (10 + self.step))
+        for name, value in self._nets().state_dict().items():
+            self.average[name].mul_(decay).add_(value, alpha=1 - decay)
+        d = config.architecture.global_latents
+        return {
+            "loss": float(loss.detach()),
+            "nll": float(-likelihood.detach().mean()),
+            "kl_global": float(kl[:, :d].detach().sum(1).mean()),
+            "kl_local": float(kl[:, d:].detach().sum(1).mean()),
+        }
+
+    def _model(self, stamps: Stamps, index: Tensor, z: Tensor, y: Tensor, jitter: Jitter | None) -> Tensor:
+        points = grid_points(GRID_SIZE, stamps.grid_scale, stamps.angle[index])
+        residual = residual_grid(self.decoder(z, y), GridGeometry.of(points, jitter), stamps.sersic_n[index])
+        return observe(residual, stamps, index)
+
+    def _batch_of(self, step: int) -> Tensor:
+        """Stamps of a step: passes through shuffled galaxies, each with one of its bands."""
+        size, n = self.config.batch, len(self.train_set)
+        first = step * size
+        picked = []
+        for number in range(first // n, (first + size - 1) // n + 1):
+            order = np.random.Generator(np.random.Philox(key=_step_seed(self.config.seed, -2 - number))).permutation(n)
+            start = max(first - number * n, 0)
+            picked.append(order[start : first + size - number * n])
+        return torch.from_numpy(np.concatenate(picked))
+
+    @torch.no_grad()
+    def elbo(self, stamps: Stamps, draws: int = 1) -> dict[str, Tensor]:
+        """Held-out figures a galaxy, each of shape (N,).
+
+        Returns
+        -------
+        dict
+            ``gain``: ELBO less the log likelihood of the Sersic alone (f = 0), nats, a lower bound of the gain in
+            log evidence; ``chi2_sersic``, ``chi2``: a usable pixel, of the Sersic and of the posterior mean; ``kl``.
+        """
+        self.encoder.eval()
+        self.decoder.eval()
+        rows: dict[str, list[Tensor]] = {"gain": [], "chi2_sersic": [], "chi2": [], "kl": []}
+        for index in torch.arange(len(stamps)).split(32):
+            y = stamps.features[index]
+            mean, log_variance = self.encoder(encoder_input(stamps, index), y)
+            alone, chi2_alone, _ = log_likelihood(stamps.sersic[index], stamps, index)
+            _, chi2, _ = log_likelihood(self._model(stamps, index, mean, y, None), stamps, index)
+            expected = torch.zeros(len(index))
+            for _ in range(draws):
+                z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
+                expected += log_likelihood(self._model(stamps, index, z, y, None), stamps, index)[0] / draws
+            kl, pixels = _kl(mean, log_variance).sum(1), stamps.mask[index].sum((1, 2))
+            for name, value in zip(
+                rows, (expected - kl - alone, chi2_alone / pixels, chi2 / pixels, kl), strict=True
+            ):
+                rows[name].append(value)
+        return {name: torch.cat(values) for name, values in rows.items()}
+
+    def _evaluate_average(self) -> dict[str, float]:
+        current = copy.deepcopy(self._nets().state_dict())
+        self._nets().load_state_dict(self.average)
+        torch.manual_seed(_step_seed(self.config.seed, self.step))
+        found = self.elbo(self.validation)
+        score = float(found["gain"].clamp(-500, 500).mean())
+        if self.best is None or score > self.best[0]:
+            self.best = (score, copy.deepcopy(self.average))
+        self._nets().load_state_dict(current)
+        logger.info("step %d: held-out gain over the Sersic %.1f nats", self.step, score)
+        return {"validation_gain": score, "validation_chi2": float(found["chi2"].mean())}
+
+    def _log(self, losses: dict[str, float]) -> None:
+        with open(self.folder / "losses.jsonl", "a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"step": self.step, **losses}) + "\n")
+
+    def save(self) -> None:
+        """Write the state of the run; the old checkpoint stays until the new one is whole."""
+        state: dict[str, Any] = {
+            "config": _plain(self.config),
+            "step": self.step,
+            "nets": self._nets().state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "best": self.best,
+        }
+        temporary = self.folder / "checkpoint.tmp"
+        with open(temporary, "wb") as stream:
+            torch.save(state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, self.folder / "checkpoint.pt")
+
+    def resume(self) -> bool:
+        """Continue from the folder's checkpoint, if there is one.
+
+        Returns
+        -------
+        bool
+            Whether there was.
+
+        Raises
+        ------
+        TrainingError
+            When the checkpoint belongs to another configuration.
+        """
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return False
+        state = torch.load(path, weights_only=True)
+        if state["config"] != _plain(self.config):
+            raise TrainingError(
+                f"{path} was made with {state['config']}, not with {_plain(self.config)}; use another folder"
+            )
+        self.step = state["step"]
+        self._nets().load_state_dict(state["nets"])
+        self.average, self.best = state["average"], state["best"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        kept = (self.folder / "losses.jsonl").read_text(encoding="utf-8").splitlines()[: self.step]
+        (self.folder / "losses.jsonl").write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        return True
+
+
+def _kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL divergence of each latent from N(0, 1), nats (Kingma & Welling 2014, appendix B)."""
+    return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
+
+
+def _hide(y: Tensor, probability: float) -> Tensor:
+    """Hide optional conditions at random, and blur the others by about their measurement errors."""
+    y = y.clone()
+    n = len(FEATURES)
+    y[:, :n] += 0.05 * torch.randn(len(y), n) * (y[:, :n] != 0)
+    for k, name in enumerate(OPTIONAL):
+        hidden = torch.rand(len(y)) < probability
+        y[hidden, FEATURES.index(name)] = 0.0
+        y[hidden, n + k] = 1.0
+    return y
+
+
+def _step_seed(seed: int, step: int) -> int:
+    digest = hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def _plain(config: TrainingConfig) -> dict[str, Any]:
+    return asdict(config)

@@ -1,0 +1,176 @@
+"""Image formation on arrays: a pure, differentiable function of galaxies, PSF and pixels.
+
+The image is the inverse transform of (Sersic + kernel × residual) × OTF over a square Fourier grid: two matrix products, so that
+wavenumbers, pixels, shifts and aliasing need no common grid and no FFT.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from skyloom.physics.kgrid import KGrid, pixel_waves
+from skyloom.physics.residual import kernel_transform, residual_transform, shear_rows
+from skyloom.physics.tables import galaxy_rows, look_up, transform_table
+from skyloom.physics.wings import copies_light
+
+__all__ = ["draw_arrays"]
+
+
+def draw_arrays(
+    residual: torch.Tensor | None,
+    grid_scale: float,
+    sersic_n: torch.Tensor,
+    jacobian: torch.Tensor,
+    offset: torch.Tensor | None,
+    amplitude: torch.Tensor,
+    otf: torch.Tensor,
+    *,
+    grid: KGrid,
+    pixel_scale: float,
+    stamp_size: int,
+    subtract_copies: bool = True,
+) -> torch.Tensor:
+    """Draw galaxies through a PSF onto pixels.
+
+    Differentiable in every tensor. Everything is of one floating type, and on one device.
+
+    Parameters
+    ----------
+    residual : Tensor, shape (B, G, G), or None
+        Learned part in the canonical frame, in units of the Sersic's flux per canonical area; rows along +y.
+    grid_scale : float
+        Canonical units per grid point.
+    sersic_n : Tensor, shape (B,)
+        Sersic index.
+    jacobian : Tensor, shape (B, 2, 2)
+        Canonical frame to image plane, arcsec. Lower triangular is fastest.
+    offset : Tensor, shape (B, 2), or None
+        Of the galaxy from the stamp's true centre, (x, y) in arcsec.
+    amplitude : Tensor, shape (B,)
+        Flux of the Sersic part.
+    otf : Tensor, real or complex, shape (2, size, size) or (B, 2, size, size)
+        From `psf_otf` on `grid`.
+    grid : KGrid
+        Large enough for these galaxies, see `plan_samples`.
+    pixel_scale : float
+        Arcsec.
+    stamp_size : int
+        Pixels, even or odd.
+    subtract_copies : bool
+        Take out the light of periodic copies of the Sersic part.
+
+    Returns
+    -------
+    Tensor, shape (B, stamp_size, stamp_size)
+        Flux per pixel.
+    """
+    real, imag = _transforms(residual, grid_scale, sersic_n, jacobian, grid)
+    if otf.is_complex():
+        o_real, o_imag = otf.real, otf.imag
+        if imag is None:
+            real, imag = real * o_real, real * o_imag
+        else:
+            real, imag = real * o_real - imag * o_imag, real * o_imag + imag * o_real
+    else:
+        real = real * otf
+        imag = None if imag is None else imag * otf
+    waves = pixel_waves(grid, pixel_scale, stamp_size, real.dtype, str(real.device))
+    image = _to_pixels(real, imag, offset, grid, waves)
+    if subtract_copies:
+        shift = torch.zeros_like(jacobian[:, 0]) if offset is None else offset
+        copies = copies_light(
+            sersic_n, jacobian, shift, grid, pixel_scale=pixel_scale, stamp_size=stamp_size
+        )
+        through = otf.real if otf.is_complex() else otf
+        image = image - copies * through[..., 0, 0, 0].reshape(-1, 1, 1)
+    return image * amplitude[:, None, None]
+
+
+def _transforms(
+    residual: torch.Tensor | None,
+    grid_scale: float,
+    sersic_n: torch.Tensor,
+    jacobian: torch.Tensor,
+    grid: KGrid,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Real and imaginary part of the galaxies' transforms, for flux 1 of the Sersic part: (B, 2, size, size)."""
+    table = transform_table()
+    k = grid.wavenumbers(jacobian)
+    signed = torch.stack([k, -k])[:, None, :]  # (2, 1, size): both signs of k_x
+    # 1 + |J^T k|^2 / x0^2 as a quadratic form in k
+    form = (jacobian @ jacobian.mT / table.x0**2)[:, :, :, None, None, None]
+    cross = signed * k[:, None]
+    square = torch.addcmul(
+        form[:, 0, 0] * k.square() + (form[:, 1, 1] * k.square()[:, None] + 1), 2 * form[:, 0, 1], cross
+    )
+    sersic = look_up(galaxy_rows(table, sersic_n), torch.log(square) * (1 / table.t_step))
+    if residual is None:
+        return sersic, None
+    triangular = not jacobian.requires_grad and not bool(jacobian[:, 0, 1].any())
+    if not triangular:
+        residual, jacobian, lower = _without_upper(residual, jacobian)
+    else:
+        lower = jacobian
+    real, imag = residual_transform(residual, lower, grid, grid_scale)
+    j = (jacobian * grid_scale)[:, :, :, None, None, None]
+    kernel = kernel_transform(j[:, 0, 0] * signed + j[:, 1, 0] * k[:, None])
+    k_y = j[:, 1, 1] * k[:, None] if triangular else j[:, 0, 1] * signed + j[:, 1, 1] * k[:, None]
+    kernel = kernel * (grid_scale**2 * kernel_transform(k_y))
+    return torch.addcmul(sersic, kernel, real), kernel * imag
+
+
+def _without_upper(
+    residual: torch.Tensor, jacobian: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Turn and shear residuals so that what is left of their maps is lower triangular.
+
+    Returns
+    -------
+    residual : Tensor, shape (B, G, 2 G)
+    jacobian : Tensor, shape (B, 2, 2)
+        Of the residual turned by 0 or 90 degrees but not sheared: the interpolation kernel's axes.
+    lower : Tensor, shape (B, 2, 2)
+        Of the sheared residual.
+    """
+    turn = jacobian[:, 0, 1].abs() > jacobian[:, 0, 0].abs()
+    quarter = torch.stack([jacobian[:, :, 1], -jacobian[:, :, 0]], dim=-1)
+    jacobian = torch.where(turn[:, None, None], quarter, jacobian)
+    residual = torch.where(turn[:, None, None], torch.rot90(residual, 1, (-2, -1)), residual)
+    shear = jacobian[:, 0, 1] / jacobian[:, 0, 0]
+    corner = jacobian[:, 1, 1] - jacobian[:, 1, 0] * shear
+    zero = torch.zeros_like(shear)
+    rows = [torch.stack([jacobian[:, 0, 0], zero], -1), torch.stack([jacobian[:, 1, 0], corner], -1)]
+    return shear_rows(residual, shear), jacobian, torch.stack(rows, -2)
+
+
+def _to_pixels(
+    real: torch.Tensor,
+    imag: torch.Tensor | None,
+    offset: torch.Tensor | None,
+    grid: KGrid,
+    waves: torch.Tensor,
+) -> torch.Tensor:
+    """Inverse transform: with c, s the cosines and sines of k x and k y, sum over both signs of k_x
+
+    c_y (a c_x - g s_x) - s_y (d s_x + e c_x);  a, e sums and d, g differences of real and imaginary parts.
+    """
+    a, d = real[:, 0] + real[:, 1], real[:, 0] - real[:, 1]
+    if imag is None:
+        e = g = torch.zeros_like(a)
+    else:
+        e, g = imag[:, 0] + imag[:, 1], imag[:, 0] - imag[:, 1]
+    top, bottom = torch.cat([a, -g], dim=-1), torch.cat([-e, -d], dim=-1)
+    if offset is not None:  # turn (cos, sin) by k times the offset, along y and then along x
+        angle = offset[:, :, None] * grid.wavenumbers(real)
+        c, s = angle.cos(), angle.sin()
+        c_y, s_y = c[:, 1, :, None], s[:, 1, :, None]
+        top, bottom = c_y * top - s_y * bottom, s_y * top + c_y * bottom
+    columns = torch.cat([top, bottom], dim=1)
+    rows = waves @ columns
+    if offset is not None:
+        by_cos, by_sin = rows.chunk(2, dim=-1)
+        c_x, s_x = c[:, 0, None], s[:, 0, None]
+        rows = torch.cat([c_x * by_cos - s_x * by_sin, s_x * by_cos + c_x * by_sin], dim=-1)
+    return rows @ waves.mT

@@ -1,0 +1,116 @@
+"""How large a period each galaxy needs, in samples of the PSF.
+
+Three things may leak into a stamp from a period's edge: the Sersic's periodic copies (their light is subtracted, to a few per
+cent), the PSF's wings that the cut at one period loses, and copies of the residual. Each is kept below a fraction of the peak.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammainc, gammaincinv, gammaln
+
+from skyloom.errors import RenderError
+from skyloom.physics.psf import Psf
+
+__all__ = ["plan_samples", "residual_reach"]
+
+_TOLERANCE = 1e-5
+_COPIES_TOLERANCE = 3e-4  # before they are subtracted
+_LADDER = 1.125
+_MAX_SAMPLES = 4095
+
+Floats = NDArray[np.float64]
+
+
+def residual_reach(residual: NDArray[np.floating], grid_scale: float, threshold: Floats) -> Floats:
+    """Half-size along x and y of what exceeds a threshold.
+
+    Parameters
+    ----------
+    residual : ndarray, shape (N, G, G)
+    grid_scale : float
+        Canonical units per grid point.
+    threshold : ndarray, shape (N,)
+        In the residual's unit.
+
+    Returns
+    -------
+    ndarray, shape (N, 2)
+        Canonical units.
+    """
+    half = np.abs(np.arange(residual.shape[-1]) - (residual.shape[-1] - 1) / 2) + 1
+    reach = np.zeros((len(residual), 2))
+    for axis in (0, 1):  # x: over rows; y: over columns
+        along = np.maximum(residual.max(axis=axis + 1), -residual.min(axis=axis + 1))
+        reach[:, axis] = grid_scale * np.where(along > threshold[:, None], half, 0).max(axis=1)
+    return reach
+
+
+def plan_samples(
+    psf: Psf,
+    *,
+    pixel_scale: float,
+    stamp_size: int,
+    sersic_n: Floats,
+    jacobian: Floats,
+    offset: Floats,
+    residual: NDArray[np.floating] | None = None,
+    grid_scale: float = 0.0,
+) -> NDArray[np.int64]:
+    """Odd number of samples of `psf` in the period each galaxy needs.
+
+    Parameters
+    ----------
+    psf : Psf
+    pixel_scale, stamp_size
+        Arcsec, pixels.
+    sersic_n, jacobian, offset, residual, grid_scale
+        As for `draw_arrays`, N galaxies.
+
+    Returns
+    -------
+    ndarray of int, shape (N,)
+
+    Raises
+    ------
+    RenderError
+        When a galaxy would need more than 4095 samples along an axis.
+    """
+    n, area = sersic_n, np.abs(np.linalg.det(jacobian))
+    longest = np.linalg.norm(jacobian, ord=2, axis=(1, 2))
+    half = pixel_scale * stamp_size / 2 + np.abs(offset).max(axis=1)
+    b = gammaincinv(2 * n, 0.5)
+    ln_norm = 2 * n * np.log(b) - np.log(2 * np.pi * n) - gammaln(2 * n)
+    # peak of the image: the flux inside the PSF's area, spread over it
+    spot = 1 / psf.peak(pixel_scale)
+    peak = 0.7 * gammainc(2 * n, b * (spot / np.pi / area) ** (0.5 / n)) / spot
+    reach = np.zeros(len(n))
+    if residual is not None:
+        extent = residual_reach(residual, grid_scale, _TOLERANCE * peak * area)
+        reach = np.abs(jacobian @ (extent[:, :, None] * [[1.0, 1.0], [1.0, -1.0]]).transpose(0, 1, 2))
+        reach = reach.max(axis=(1, 2))
+    samples = np.zeros(len(n), dtype=np.int64)
+    todo = np.arange(len(n))
+    rung = max(2 * (stamp_size * pixel_scale / 2) / psf.step, 16.0)
+    while len(todo):
+        size = int(np.ceil(rung)) | 1
+        if size > _MAX_SAMPLES:
+            row = int(todo[0])
+            raise RenderError(
+                f"galaxy {row} (size {longest[row]:.4g} arcsec, n {n[row]:.3g}) is too large to draw in a stamp of "
+                f"{stamp_size} pixels of {pixel_scale:.4g} arcsec with this PSF: the Fourier grid would need more than "
+                f"{_MAX_SAMPLES} samples along an axis"
+            )
+        period = size * psf.step
+        distance = np.maximum(period - half[todo], 1e-9)
+        i, lengths = todo, longest[todo]
+        copies = np.exp(ln_norm[i] - b[i] * (distance / lengths) ** (1 / n[i])) / area[i]
+        beyond = gammainc(2 * n[i], b[i] * (np.maximum(period / 2 - half[i], 0) / lengths) ** (1 / n[i]))
+        wings = 0.5 * psf.edge(size) * (1 - beyond)
+        good = (copies < _COPIES_TOLERANCE * peak[i]) & (wings < 3 * _TOLERANCE * peak[i])
+        good &= (period >= half[i] + reach[i]) & (period >= 2 * half[i])
+        samples[todo[good]] = size
+        todo = todo[~good]
+        rung *= _LADDER
+    return samples

@@ -1,0 +1,201 @@
+"""Simulated counterparts of real cutouts: the same measured conditions, PSF, pixels, mask and noise."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import galsim
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from skyloom.conditions import Conditions
+from skyloom.errors import SkyloomError
+from skyloom.profiles import Generator, OutOfRange
+from skyloom.rng import galaxy_rng
+from skyloom.stamps import Cutout, SersicFit
+from skyloom.validate.counterparts_noise import correlated_noise
+from skyloom.validate.sample import Refit, SetAside, batched, name_of
+
+__all__ = ["Counterparts", "asked_conditions", "draw_through", "sersic_galaxy"]
+
+logger = logging.getLogger(__name__)
+
+MIN_KEPT_PIXELS = 30
+"""Pixels above the isophote below which a thresholded counterpart is not there."""
+
+
+def asked_conditions(cutouts: Sequence[Cutout]) -> Conditions:
+    """Conditions that a generator is asked for: the Sersic fits of real cutouts.
+
+    Fluxes are in the cutouts' own units; the zero point gives the magnitude. Every cutout must have a fit, and no
+    id may stand twice.
+    """
+    fits = [_fit(c) for c in cutouts]
+
+    def column(values: Iterable[float]) -> NDArray[np.float64]:
+        return np.array(list(values), dtype=np.float64)
+
+    return Conditions(
+        galaxy_id=np.array([c.galaxy_id for c in cutouts], dtype=np.int64),
+        flux=column(f.flux for f in fits),
+        zero_point=column(c.zero_point for c in cutouts),
+        half_light_radius=column(f.half_light_radius for f in fits),
+        sersic_n=column(f.sersic_n for f in fits),
+        q=column(f.q for f in fits),
+        beta=column(f.beta for f in fits),
+        wavelength=np.ma.masked_invalid(column(c.wavelength for c in cutouts)),
+        redshift=np.ma.masked_invalid(column(c.redshift for c in cutouts)),
+    )
+
+
+def sersic_galaxy(fit: SersicFit) -> galsim.GSObject:
+    """The galaxy of a fit at the stamp's true centre, without its offset."""
+    round_ = galsim.Sersic(n=fit.sersic_n, half_light_radius=fit.half_light_radius, flux=fit.flux)
+    return round_.shear(q=fit.q, beta=fit.beta * galsim.radians)
+
+
+def draw_through(galaxy: galsim.GSObject, cutout: Cutout) -> NDArray[np.float64]:
+    """Draw a galaxy as `cutout` was seen, without noise: its effective PSF (pixel included), offset and sky.
+
+    Parameters
+    ----------
+    galaxy : galsim.GSObject
+        Centred; flux in the cutout's units.
+    cutout : Cutout
+        With a fit, which gives the offset and the constant sky.
+
+    Returns
+    -------
+    ndarray of float64, shape (S, S)
+    """
+    fit = _fit(cutout)
+    psf_image = galsim.Image(np.asarray(cutout.psf, dtype=np.float64), scale=cutout.pixel_scale)
+    psf = galsim.InterpolatedImage(psf_image, flux=1.0)
+    height, width = cutout.image.shape
+    seen = galsim.Convolve(galaxy.shift(fit.dx, fit.dy), psf)
+    image = seen.drawImage(
+        nx=width, ny=height, scale=cutout.pixel_scale, method="no_pixel", dtype=np.float64
+    ).array
+    return np.asarray(image + fit.sky)
+
+
+@dataclass
+class Counterparts:
+    """One simulated cutout for each real one, made and fitted in batches as it is iterated.
+
+    Parameters
+    ----------
+    real : iterable of Cutout
+        With fits; iterated once for each pass.
+    generator : Generator or None
+        None: the Sersic of the fit itself, the parametric baseline.
+    refit : callable
+        The Sersic fit that the real cutouts had.
+    seed : int
+        Of latents and noise. A galaxy's noise depends on seed, id, source, band and generator alone.
+    out_of_range : {'error', 'clip', 'parametric'}
+        What the generator does outside its ranges.
+
+    Attributes
+    ----------
+    rows : list of int
+        For each counterpart, the row of its real cutout.
+    set_aside : list of SetAside
+        Counterparts that could not be made, and why.
+    """
+
+    real: Iterable[Cutout]
+    generator: Generator | None
+    refit: Refit
+    seed: int = 0
+    out_of_range: OutOfRange = "parametric"
+    rows: list[int] = field(default_factory=list)
+    set_aside: list[SetAside] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Of the generator."""
+        return "sersic" if self.generator is None else self.generator.spec.name
+
+    def __iter__(self) -> Iterator[Cutout]:
+        self.rows.clear()
+        self.set_aside.clear()
+        row = 0
+        for batch in batched(self.real):
+            made = []
+            for i, galaxy in zip(range(len(batch)), self._galaxies(batch), strict=True):
+                twin = self._observed(galaxy, batch[i])
+                if twin is not None:
+                    made.append(twin)
+                    self.rows.append(row + i)
+            row += len(batch)
+            for twin, fit in zip(made, self.refit(made) if made else [], strict=True):
+                yield replace(twin, fit=fit)
+
+    def _galaxies(self, batch: list[Cutout]) -> list[galsim.GSObject]:
+        if self.generator is None:
+            return [sersic_galaxy(_fit(cutout)) for cutout in batch]
+        galaxies: list[galsim.GSObject] = [None] * len(batch)
+        for rows in _distinct(batch):
+            asked = asked_conditions([batch[i] for i in rows])
+            profiles = self.generator.sample(asked, seed=self.seed, out_of_range=self.out_of_range)
+            for i, galaxy in zip(rows, profiles, strict=True):
+                galaxies[i] = galaxy
+        return galaxies
+
+    def _observed(self, galaxy: galsim.GSObject, cutout: Cutout) -> Cutout | None:
+        purpose = f"validate noise {self.name} {cutout.source} {cutout.band}"
+        rng = galaxy_rng(self.seed, cutout.galaxy_id, purpose)
+        try:
+            image = draw_through(galaxy, cutout)
+        except (galsim.GalSimError, SkyloomError, MemoryError) as exc:
+            logger.warning("%s by %s: %s", name_of(cutout), self.name, exc)
+            self.set_aside.append(SetAside(name_of(cutout), "could not be drawn", str(exc)))
+            return None
+        image = image + correlated_noise(cutout.variance, cutout.noise_correlation, rng)
+        mask = above_isophote(image, cutout) if cutout.thresholded else cutout.mask
+        if mask.sum() < MIN_KEPT_PIXELS:
+            self.set_aside.append(
+                SetAside(name_of(cutout), "nothing above the isophote", f"{int(mask.sum())} pixels")
+            )
+            return None
+        kept = np.where(mask, image, 0.0).astype(np.float32)
+        return replace(cutout, image=kept, mask=mask, fit=None)
+
+
+def above_isophote(image: NDArray[np.float64], cutout: Cutout) -> NDArray[np.bool_]:
+    """Pixels that thresholding as `cutout`'s would keep.
+
+    The isophote is where the faintest 2 % of the real stamp's pixels lie; what is kept is the region at the centre
+    that stands above it after smoothing by one pixel, as a detection image is, and is positive.
+    """
+    isophote = float(np.percentile(cutout.image[cutout.mask], 2))
+    labels, _ = ndimage.label(ndimage.gaussian_filter(image, 1.0) > isophote)
+    y, x = (side // 2 for side in image.shape)
+    core = labels[y - 3 : y + 4, x - 3 : x + 4]
+    core = core[core > 0]
+    if core.size == 0:
+        return np.zeros(image.shape, dtype=bool)
+    return np.asarray((labels == np.bincount(core).argmax()) & (image > 0))
+
+
+def _distinct(batch: Sequence[Cutout]) -> list[list[int]]:
+    """Rows in groups in which no galaxy id stands twice: a galaxy's bands are asked for one after the other."""
+    groups: list[list[int]] = []
+    seen: dict[int, int] = {}
+    for i, cutout in enumerate(batch):
+        turn = seen.get(cutout.galaxy_id, 0)
+        seen[cutout.galaxy_id] = turn + 1
+        if turn == len(groups):
+            groups.append([])
+        groups[turn].append(i)
+    return groups
+
+
+def _fit(cutout: Cutout) -> SersicFit:
+    if cutout.fit is None:
+        raise SkyloomError(f"cutout {name_of(cutout)} has no Sersic fit to take conditions from")
+    return cutout.fit

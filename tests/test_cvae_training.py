@@ -1,0 +1,144 @@
+"""Training: it learns, it repeats, and a stopped run goes on to the same losses."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from skyloom.errors import TrainingError
+from skyloom.generators.cvae.build import build_model
+from skyloom.generators.cvae.data import Stamps, usable
+from skyloom.generators.cvae.generator import load_generator
+from skyloom.generators.cvae.instrument import log_likelihood
+from skyloom.generators.cvae.train import Trainer, TrainingConfig, split_of
+from skyloom.physics.draw import draw
+from skyloom.testing.contract import check_generator
+from skyloom.testing.cutouts import PIXEL_SCALE, synthetic_cutouts
+
+CONFIG = TrainingConfig(steps=12, batch=6, evaluate_every=6, checkpoint_every=4, seed=5)
+
+
+@pytest.fixture(scope="module")
+def cutouts():
+    return synthetic_cutouts(24)
+
+
+@pytest.fixture(scope="module")
+def stamps(cutouts):
+    return Stamps.from_cutouts(cutouts)
+
+
+def _losses(folder):
+    return [json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines()]
+
+
+def test_the_prepared_sersic_is_what_galsim_draws(cutouts, stamps):
+    import galsim
+
+    fit = cutouts[3].fit
+    psf = galsim.InterpolatedImage(galsim.Image(cutouts[3].psf, scale=PIXEL_SCALE), flux=1)
+    sersic = galsim.Sersic(fit.sersic_n, half_light_radius=fit.half_light_radius, flux=fit.flux)
+    sersic = sersic.shear(q=fit.q, beta=fit.beta * galsim.radians)
+    expected = galsim.Convolve(sersic, psf).drawImage(nx=48, ny=48, scale=PIXEL_SCALE, method="no_pixel").array
+    found = stamps.sersic[3].numpy()
+    assert np.abs(found - expected).max() < 5e-3 * expected.max()
+    assert found.sum() == pytest.approx(expected.sum(), rel=5e-3)
+
+
+def test_training_lowers_the_loss_and_beats_the_sersic(stamps, tmp_path):
+    config = replace(CONFIG, steps=120, batch=12, evaluate_every=60, learning_rate=3e-3)
+    trainer = Trainer(stamps, stamps, config, tmp_path)
+    trainer.run()
+    losses = [row["loss"] for row in _losses(tmp_path)]
+    assert np.mean(losses[-10:]) < np.mean(losses[:10])
+    assert float(trainer.elbo(stamps)["gain"].mean()) > 5
+    assert float(trainer.elbo(stamps)["chi2"].mean()) < float(trainer.elbo(stamps)["chi2_sersic"].mean())
+
+
+def test_one_seed_one_run_and_a_resumed_run_makes_the_same_steps(stamps, tmp_path):
+    folders = [tmp_path / name for name in ("whole", "again", "stopped", "other")]
+    for folder in folders[:2]:
+        Trainer(stamps, stamps, CONFIG, folder).run()
+
+    class Stop(Exception):
+        pass
+
+    def stop(step, losses):
+        if step == 9:
+            raise Stop
+
+    with pytest.raises(Stop):
+        Trainer(stamps, stamps, CONFIG, folders[2]).run(stop)
+    resumed = Trainer(stamps, stamps, CONFIG, folders[2])
+    assert resumed.resume()
+    assert resumed.step == 8
+    resumed.run()
+    Trainer(stamps, stamps, replace(CONFIG, seed=6), folders[3]).run()
+    whole, again, stopped, other = (_losses(folder) for folder in folders)
+    assert len(whole) == 12
+    assert again == whole
+    assert stopped == whole
+    assert other != whole
+
+
+def test_a_run_is_not_resumed_with_another_configuration(stamps, tmp_path):
+    Trainer(stamps, stamps, CONFIG, tmp_path).save()
+    with pytest.raises(TrainingError, match="another folder"):
+        Trainer(stamps, stamps, replace(CONFIG, batch=7), tmp_path).resume()
+
+
+def test_a_patch_of_sky_is_never_split(cutouts):
+    parts = [split_of("a", str(k)) for k in range(4000)]
+    assert parts == [split_of("a", str(k)) for k in range(4000)]
+    assert 0.66 < parts.count("train") / 4000 < 0.74
+    assert 0.17 < parts.count("test") / 4000 < 0.23
+
+
+def test_cutouts_without_a_sound_fit_do_not_teach(cutouts):
+    good = cutouts[0]
+    assert usable(good)
+    assert not usable(replace(good, fit=None))
+    assert not usable(replace(good, fit=replace(good.fit, half_light_radius=float("nan"))))
+    assert not usable(replace(good, fit=replace(good.fit, half_light_radius=100.0)))
+    assert not usable(replace(good, mask=np.zeros_like(good.mask)))
+
+
+def test_no_cutouts_is_one_message(tmp_path):
+    with pytest.raises(TrainingError, match="0 usable cutouts"):
+        build_model([[]], tmp_path / "m.safetensors", name="m", config=CONFIG, folder=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def model(cutouts, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    more = synthetic_cutouts(40, seed=2)
+    config = replace(CONFIG, steps=150, batch=12, evaluate_every=150, learning_rate=3e-3)
+    build_model([more], folder / "m.safetensors", name="m", config=config, folder=folder / "run")
+    return load_generator(folder / "m.safetensors")
+
+
+def test_a_built_model_keeps_the_contract(model):
+    check_generator(model)
+
+
+def test_the_card_tells_what_was_held_out(model):
+    assert model.card.metrics["synthetic"]["cutouts"] > 0
+    assert model.spec.grid_size == 96
+    assert set(model.spec.ranges) >= {"sersic_n", "q", "half_light_radius", "surface_brightness"}
+
+
+def test_reconstructions_are_nearer_to_the_data_than_their_sersics(model):
+    cutouts = synthetic_cutouts(12, seed=2)
+    batch = model.reconstruct(cutouts)
+    import galsim
+
+    psf = galsim.InterpolatedImage(galsim.Image(cutouts[0].psf, scale=PIXEL_SCALE), flux=1)
+    images = draw(batch, psf, pixel_scale=PIXEL_SCALE, stamp_size=48, pixel=False)
+    stamps = Stamps.from_cutouts(cutouts)
+    rows = torch.arange(12)
+    _, chi2, amplitude = log_likelihood(torch.from_numpy(images), stamps, rows)
+    _, alone, _ = log_likelihood(stamps.sersic, stamps, rows)
+    assert float(chi2.sum()) < float(alone.sum())
+    torch.testing.assert_close(amplitude, torch.ones(12), atol=0.02, rtol=0)

@@ -1,0 +1,118 @@
+"""`skyloom render`: a GalSim configuration run in process, and what is said of files that failed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from astropy.io import fits
+
+from skyloom.cli.main import run
+from skyloom.errors import ConfigError, RenderError
+from skyloom.render import parse_overrides, render_config
+
+CONFIG = {
+    "psf": {"type": "Gaussian", "fwhm": 0.2},
+    "gal": {"type": "Exponential", "half_light_radius": 0.3, "flux": {"type": "Random", "min": 10, "max": 20}},
+    "image": {
+        "type": "Tiled", "nx_tiles": 2, "ny_tiles": 1, "stamp_size": 16, "pixel_scale": 0.2, "random_seed": 5,
+        "noise": {"type": "Gaussian", "sigma": 0.1},
+    },
+    "output": {
+        "dir": "/nowhere", "file_name": "a.fits",
+        "truth": {"dir": "/nowhere", "file_name": "t.fits", "columns": {"flux": "gal.flux"}},
+    },
+}  # fmt: skip
+SEVERAL = {"nfiles": 3, "file_name": {"type": "NumberedFile", "root": "f", "num": "$file_num"}}
+BREAKS_IN_FILE_1 = {"type": "Exponential", "flux": 1, "half_light_radius": "$0.3 / (file_num != 1)"}
+
+
+def write(folder: Path, **sections) -> Path:
+    path = folder / "field.yaml"
+    path.write_text(yaml.safe_dump({**CONFIG, **sections}))
+    return path
+
+
+def test_the_folder_is_replaced_also_for_the_truth(tmp_path, capsys):
+    assert run(["render", str(write(tmp_path)), "-o", str(tmp_path / "out")]) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.fits", "t.fits"]
+    shown = capsys.readouterr()
+    assert shown.out.split() == [str(tmp_path / "out" / "a.fits")]
+    assert "Start file 0" in shown.err
+
+
+@pytest.mark.parametrize("output", [CONFIG["output"], SEVERAL])
+def test_processes_leave_the_pixels_alone(tmp_path, output):
+    path = write(tmp_path, output=output)
+    one = render_config(path, tmp_path / "one")
+    two = render_config(path, tmp_path / "two", nproc=2)
+    assert len(one.written) == (3 if "nfiles" in output else 1)
+    for a, b in zip(sorted(one.written), sorted(two.written), strict=True):
+        assert a.name == b.name
+        assert np.array_equal(fits.getdata(a), fits.getdata(b))
+
+
+def test_overrides(tmp_path):
+    path = write(tmp_path)
+    first = render_config(path, tmp_path / "1")
+    second = render_config(path, tmp_path / "2", overrides=parse_overrides(["image.random_seed=6"]))
+    third = render_config(
+        path, tmp_path / "3", overrides=parse_overrides(["image.noise={type: Gaussian, sigma: 9}"])
+    )
+    a, b, c = (fits.getdata(r.written[0]) for r in (first, second, third))
+    assert not np.array_equal(a, b)
+    assert c.std() > 10 * a.std()
+    assert parse_overrides(["a.b=", "c=[1, x]"]) == {"a.b": None, "c": [1, "x"]}
+    for bad in ("nothing", "=3", "a=[1"):
+        with pytest.raises(ConfigError, match="key.sub=value|not YAML"):
+            parse_overrides([bad])
+
+
+@pytest.mark.parametrize("nproc", ["1", "2"])
+def test_files_that_failed_are_named(tmp_path, capsys, nproc):
+    path = write(tmp_path, gal=BREAKS_IN_FILE_1, output=SEVERAL)
+    assert run(["render", str(path), "-o", str(tmp_path), "--nproc", nproc]) == 1
+    shown = capsys.readouterr()
+    last = shown.err.strip().splitlines()[-1]
+    assert "1 of 3 files failed" in last
+    assert str(tmp_path / "f1.fits") in last
+    assert "division by zero" in last
+    assert len(shown.out.split()) == 2
+    assert sorted(p.name for p in tmp_path.glob("f*.fits")) == ["f0.fits", "f2.fits"]
+
+
+@pytest.mark.parametrize(
+    ("sections", "status", "message"),
+    [
+        ({"gal": {"type": "Nebula"}}, 2, "configuration 'field'.*Nebula"),
+        ({"gal": {"type": "Exponential", "half_light_radius": 1, "fluxx": 2}}, 2, "fluxx"),
+        ({"modules": ["no_such_module"]}, 1, "no_such_module"),
+        ({"modules": ["skyloom"], "input": {"learned_galaxies": {"model": "x"}}}, 2, "no model is named 'x'"),
+    ],
+)
+def test_bad_configurations(tmp_path, capsys, sections, status, message):
+    path = write(tmp_path, **sections)
+    assert run(["render", str(path), "-o", str(tmp_path), "-v", "0"]) == status
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(error)
+
+
+@pytest.mark.parametrize("text", [None, "a: [1", "- 1", ""])
+def test_files_that_are_no_configuration(tmp_path, text):
+    path = tmp_path / "field.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match="field.yaml"):
+        render_config(path, tmp_path)
+
+
+def test_an_enormous_fft_is_an_error_and_not_a_crash(tmp_path):
+    path = write(
+        tmp_path, image={"pixel_scale": 1e-5, "size": 16}, gal={"type": "Gaussian", "sigma": 1, "flux": 1}
+    )
+    with pytest.raises(RenderError, match="FFT"):
+        render_config(path, tmp_path)
