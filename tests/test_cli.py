@@ -146,7 +146,7 @@ def test_failures_and_a_command_of_a_plugin(
 
 def test_the_program_s_exit_status() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "skyloom", "models", "nosuch"], capture_output=True, text=True
+        [sys.executable, "-m", "skyloom", "models", "nosuch"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
+import subprocess
+import sys
 import types
 from pathlib import Path
 
@@ -441,3 +443,53 @@ def test_one_torch_thread_gives_the_number_back():
     assert torch.get_num_threads() == 2
     keep_one_thread()
     assert torch.get_num_threads() == 1
+
+
+FORK = """
+import sys, types, galsim, torch
+sys.modules["threadpoolctl"] = None  # where it is installed, GalSim uses it and saves us by chance
+from skyloom.descriptors import GeneratorEntry
+from skyloom.frames import profile_jacobian
+from skyloom.galsim_config import threads
+from skyloom.hookspecs import hookimpl
+from skyloom.manager import plugin_manager
+from skyloom.profiles import GeneratorSpec, ProfileBatch
+
+def work():
+    image, kernel = torch.ones(8, 16, 128, 128), torch.ones(16, 16, 3, 3)
+    return float(torch.nn.functional.conv2d(image, kernel).sum())
+
+class Torchy:
+    spec = GeneratorSpec(name="torchy")
+    def sample(self, c, *, seed, out_of_range="error"):
+        work()
+        return ProfileBatch(c.galaxy_id, c.sersic_n, c.flux, c.half_light_radius, c.q, c.beta,
+                            profile_jacobian(c.half_light_radius, c.q, c.beta), generator="torchy", seed=seed)
+
+plugin_manager().register(types.SimpleNamespace(skyloom_generators=hookimpl(specname="skyloom_generators")(
+    lambda: [GeneratorEntry("torchy", spec=Torchy.spec, factory=Torchy)])), name="torchy")
+torch.set_num_threads(2)
+work()  # starts the thread pool
+galsim.config.Process({
+    "modules": ["skyloom"], "input": {"learned_galaxies": {"model": "torchy"}},
+    "gal": {"type": "LearnedGalaxy", "flux": 9, "half_light_radius": 0.5, "sersic_n": 1},
+    "image": {"type": "Tiled", "nx_tiles": 2, "ny_tiles": 2, "stamp_size": 16, "pixel_scale": 0.2,
+              "random_seed": 1, "nproc": 2},
+    "output": {"file_name": sys.argv[1]},
+})
+assert torch.get_num_threads() == 2
+"""
+
+
+@pytest.mark.slow
+def test_workers_do_not_wait_for_threads_that_a_fork_lost(tmp_path):
+    pytest.importorskip("torch")
+    done = subprocess.run(
+        [sys.executable, "-c", FORK, str(tmp_path / "image.fits")],
+        check=False,
+        timeout=120,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert fits.getdata(tmp_path / "image.fits").sum() > 20

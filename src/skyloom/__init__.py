@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from skyloom.conditions import Conditions
-    from skyloom.cutouts import read_cutouts
+    from skyloom.cutouts.hdf5 import read_cutouts
     from skyloom.galaxy import LearnedGalaxy
     from skyloom.generators.registry import load_model
     from skyloom.manager import plugin_manager
@@ -41,7 +41,7 @@ _HOMES = {
     "draw": "skyloom.physics.draw",
     "load_model": "skyloom.generators.registry",
     "plugin_manager": "skyloom.manager",
-    "read_cutouts": "skyloom.cutouts",
+    "read_cutouts": "skyloom.cutouts.hdf5",
 }
 
 

@@ -131,8 +131,7 @@ def check_range(name: str, column: Column, mask: NDArray[np.bool_] | None, ids: 
         more = int(bad.sum()) - 1
         raise ConditionsError(
             f"column '{name}', row {row} (galaxy {ids[row]}): {float(column[row])!r} is not within "
-            f"[{low:g}, {high:g}]"
-            + (f" (and {more} more row{'s' if more > 1 else ''})" if more else "")
+            f"[{low:g}, {high:g}]" + (f" (and {more} more row{'s' if more > 1 else ''})" if more else "")
         )
 
 

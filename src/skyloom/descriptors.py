@@ -1,7 +1,7 @@
 """What plugins hand over: a name, one line for listings, and the callable that does the work.
 
-Everything here is cheap to make: the callables are called when the thing is asked for, so that listing what is
-installed imports no network and reads no file.
+Everything here is cheap to make: the callables are called when the thing is asked for, so that listing what
+is installed imports no network and reads no file.
 """
 
 from __future__ import annotations
@@ -121,8 +121,9 @@ class NoiseModel:
     name : str
         What users select it by.
     add : callable (image, parameters, rng) -> ndarray
-        `image`: float32 (ny, nx) of expected electrons, sky included; `parameters`: mapping of numbers such as
-        ``gain`` (e-/ADU) and ``read_noise`` (e-); `rng`: `numpy.random.Generator`. Gives the noisy image in ADU.
+        `image`: float32 (ny, nx) of expected electrons, sky included; `parameters`: mapping of numbers such
+        as ``gain`` (e-/ADU) and ``read_noise`` (e-); `rng`: `numpy.random.Generator`. Gives the noisy image
+        in ADU.
     summary : str
         One line for listings.
     """
@@ -142,7 +143,8 @@ class Survey:
         What users select it by.
     load : callable () -> mapping
         ``pixel_scale`` (arcsec/pixel), ``zero_point`` (AB mag for 1 e-/s), ``exptime`` (s), ``sky_level``
-        (ADU/arcsec^2), ``gain`` (e-/ADU), ``read_noise`` (e-), ``wavelength`` (nm), ``psf`` (a `galsim.GSObject`).
+        (ADU/arcsec^2), ``gain`` (e-/ADU), ``read_noise`` (e-), ``wavelength`` (nm), ``psf`` (a
+        `galsim.GSObject`).
     summary : str
         One line for listings.
     """

@@ -1,4 +1,6 @@
-"""The error tree. When to raise which:
+"""The error tree.
+
+When to raise which:
 
 - the user's input cannot be used (a catalogue row, a YAML key, a file that is not what it should be):
   a subclass of `BadInputError`, exit status 2;

@@ -1,11 +1,13 @@
 """The canonical frame, and the affine map that takes it to the sky.
 
-In the canonical frame a galaxy is a face-on disc: a circular Sersic of half-light radius 1 about the origin. The sky
-position of a canonical point x is ``J x + offset`` with a 2x2 matrix J in arcsec. J stretches by (1/sqrt(q), sqrt(q)),
-turns by beta and scales by the circularised half-light radius, as `galsim.GSObject.shear` does (area kept).
+In the canonical frame a galaxy is a face-on disc: a circular Sersic of half-light radius 1 about the origin.
+The sky position of a canonical point x is ``J x + offset`` with a 2x2 matrix J in arcsec. J stretches by
+(1/sqrt(q), sqrt(q)), turns by beta and scales by the circularised half-light radius, as
+`galsim.GSObject.shear` does (area kept).
 
-A circular profile leaves the turn of the canonical grid free. We turn it by the angle for which J is lower triangular
-(an LQ decomposition): the discrete Fourier transform of the grid onto an output k grid is then separable.
+A circular profile leaves the turn of the canonical grid free. We turn it by the angle for which J is lower
+triangular (an LQ decomposition): the discrete Fourier transform of the grid onto an output k grid is then
+separable.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ def profile_jacobian(half_light_radius: ArrayLike, q: ArrayLike, beta: ArrayLike
     Returns
     -------
     ndarray, shape (N, 2, 2)
-        Arcsec per canonical unit; ``J J^T`` equals that of ``R(beta) diag(1/sqrt(q), sqrt(q)) half_light_radius``.
+        Arcsec per canonical unit; ``J J^T`` equals that of ``R(beta) diag(1/sqrt(q), sqrt(q))
+        half_light_radius``.
     """
     r, q, beta = np.broadcast_arrays(*(np.asarray(v, dtype=np.float64) for v in (half_light_radius, q, beta)))
     c, s = np.cos(beta), np.sin(beta)

@@ -1,11 +1,11 @@
 """Where plugins come in: every hook, in the order a galaxy meets them.
 
 Three kinds. *collect*: every plugin is asked and all answers are kept; a name given twice is an error. *first
-result*: one plugin may answer, the built-in otherwise; two that claim it are an error, and wrappers are refused.
-*observe*: every plugin is told, and what it returns must be None.
+result*: one plugin may answer, the built-in otherwise; two that claim it are an error, and wrappers are
+refused. *observe*: every plugin is told, and what it returns must be None.
 
-Implementations are marked with ``skyloom.hookspecs.hookimpl``, take any of the hook's arguments by name and give
-none of them a default.
+Implementations are marked with ``skyloom.hookspecs.hookimpl``, take any of the hook's arguments by name and
+give none of them a default.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PROJECT = "skyloom"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
-# --- Named things, collected when something is asked for by name ---------------------------------------------
+# --- Named things, collected when something is asked for by name --------------------------------------------
 
 
 @hookspec
@@ -106,7 +106,7 @@ def skyloom_commands() -> Sequence[descriptors.Command]:  # type: ignore[empty-b
     """
 
 
-# --- The way of a galaxy -------------------------------------------------------------------------------------
+# --- The way of a galaxy ------------------------------------------------------------------------------------
 
 
 @hookspec
@@ -123,8 +123,8 @@ def skyloom_before_profiles(request: ProfileRequest) -> None:
 def skyloom_profiles(request: ProfileRequest) -> ProfileBatch | None:
     """Make the galaxies of a request, one row a galaxy in the request's order.
 
-    Kind: first result; the built-in, which calls the generator that the request names, answers last. Called once
-    a request. None leaves the request to the built-in.
+    Kind: first result; the built-in, which calls the generator that the request names, answers last. Called
+    once a request. None leaves the request to the built-in.
     Units: `half_light_radius` in arcsec, `flux` in electrons, `jacobian` in arcsec per canonical unit.
     Example: ``return remote.sample(request.conditions) if request.generator == "remote" else None``.
     """
@@ -134,10 +134,11 @@ def skyloom_profiles(request: ProfileRequest) -> ProfileBatch | None:
 def skyloom_after_profiles(request: ProfileRequest, batch: ProfileBatch) -> ProfileBatch | None:
     """Be told of the galaxies that were made, or replace them.
 
-    Kind: observe (a plain implementation returns None), or replace (a wrapper returns the batch that goes on).
-    Called once a request; wrappers run first, and observers are told what came out of them.
+    Kind: observe (a plain implementation returns None), or replace (a wrapper returns the batch that goes
+    on). Called once a request; wrappers run first, and observers are told what came out of them.
     Units: as for `skyloom_profiles`.
-    Example, with ``@hookimpl(wrapper=True)``: ``batch = yield``, then ``return dataclasses.replace(batch, flux=...)``.
+    Example, with ``@hookimpl(wrapper=True)``: ``batch = yield``, then ``return dataclasses.replace(batch,
+    flux=...)``.
     """
 
 
@@ -158,8 +159,8 @@ def skyloom_psf(name: str, wavelength: float, x: float, y: float) -> galsim.GSOb
     """Give the PSF at a place of the image.
 
     Kind: first result. Called for a PSF that the configuration names; None when the name is not the plugin's.
-    Units: `wavelength` in nm (observed); `x`, `y` in pixels, 1-based as in FITS; the PSF in arcsec, of flux 1.
-    Example: ``return galsim.Gaussian(fwhm=0.16) if name == "toy" else None``.
+    Units: `wavelength` in nm (observed); `x`, `y` in pixels, 1-based as in FITS; the PSF in arcsec, of flux
+    1. Example: ``return galsim.Gaussian(fwhm=0.16) if name == "toy" else None``.
     """
 
 
@@ -170,8 +171,8 @@ def skyloom_add_noise(
     """Turn expected electrons into an observed image.
 
     Kind: first result. Called once an image; None when the noise model `name` is not the plugin's.
-    Units: `image` (ny, nx) in electrons, sky included; the result in ADU. `parameters` holds ``gain`` (e-/ADU),
-    ``read_noise`` (e-) and what else the model takes. All randomness comes from `rng`.
+    Units: `image` (ny, nx) in electrons, sky included; the result in ADU. `parameters` holds ``gain``
+    (e-/ADU), ``read_noise`` (e-) and what else the model takes. All randomness comes from `rng`.
     Example: ``return (rng.poisson(image) / parameters["gain"]).astype("float32")``.
     """
 
@@ -190,7 +191,7 @@ def skyloom_after_image(image: NDArray[np.float32], truth: Any, provenance: Mapp
 def skyloom_on_error(error: BaseException, stage: str, galaxy_id: int | None) -> None:
     """Be told of a failure; it is raised all the same.
 
-    Kind: observe. Called once a failure with the stage's name, e.g. ``"profiles"``, and the galaxy where one is to
-    blame. What goes wrong in here is logged and does not hide `error`.
+    Kind: observe. Called once a failure with the stage's name, e.g. ``"profiles"``, and the galaxy where one
+    is to blame. What goes wrong in here is logged and does not hide `error`.
     Example: ``alerts.send(f"{stage}: {error}")``.
     """

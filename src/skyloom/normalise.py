@@ -79,7 +79,7 @@ def dilation(residual: NDArray[np.float32] | None, grid_scale: float, sersic_n: 
     from skyloom.residual_grid import aperture_weights  # brings galsim
 
     radii, weights = aperture_weights(residual.shape[-1], float(grid_scale))
-    learned = (residual.reshape(len(residual), -1) @ weights.T).astype(np.float64)  # (N, K)
+    learned = _products(residual.reshape(len(residual), -1), weights)
     total = 1.0 + residual.sum((1, 2), dtype=np.float64) * grid_scale**2
     if not np.all(total > 0):
         row = int(np.argmin(total > 0))
@@ -100,6 +100,14 @@ def dilation(residual: NDArray[np.float32] | None, grid_scale: float, sersic_n: 
         above = gammainc(2 * n, b * middle ** (1 / n)) + _lagrange(learned, middle / step - first) > total / 2
         low, high = np.where(above, low, middle), np.where(above, middle, high)
     return (low + high) / 2
+
+
+def _products(rows: NDArray[np.float32], weights: NDArray[np.float32]) -> Floats:
+    """``rows @ weights.T``, a row at a time: in a matrix product the last digits depend on a row's place."""
+    out = np.empty((len(rows), len(weights)))
+    for row, sums in zip(rows, out, strict=True):
+        sums[:] = weights @ row
+    return out
 
 
 def _lagrange(values: Floats, t: Floats) -> Floats:

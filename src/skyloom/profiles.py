@@ -42,7 +42,8 @@ class GeneratorSpec:
         One line for listings.
     ranges : mapping of str to (float, float)
         Closed range of each condition the generator was made for, in the units of `skyloom.Conditions`.
-        Derived conditions may appear, e.g. ``surface_brightness`` (AB mag/arcsec^2, mean within the half-light radius).
+        Derived conditions may appear, e.g. ``surface_brightness`` (AB mag/arcsec^2, mean within the
+        half-light radius).
     required : sequence of str
         Conditions without which it cannot draw.
     bands : sequence of str
@@ -65,12 +66,14 @@ class GeneratorSpec:
     weights_sha256: str = ""
 
     def __post_init__(self) -> None:
+        ranges: dict[str, tuple[float, float]] = {}
         for name, limits in self.ranges.items():
-            if len(limits) != 2 or not limits[0] <= limits[1]:
+            numbers = [float(limit) for limit in limits]
+            if len(numbers) != 2 or not numbers[0] <= numbers[1]:
                 raise PluginError(
                     f"GeneratorSpec '{self.name}': the range of '{name}' is (low, high), not {limits!r}"
                 )
-        ranges = {name: (float(low), float(high)) for name, (low, high) in self.ranges.items()}
+            ranges[name] = numbers[0], numbers[1]
         object.__setattr__(self, "ranges", MappingProxyType(ranges))
 
     def __reduce__(self) -> Any:  # a mappingproxy does not pickle
@@ -131,8 +134,8 @@ class ProfileRequest:
 class ProfileBatch(Sequence["LearnedGalaxy"]):
     """Light profiles of N galaxies as they stand above the atmosphere: no PSF, no noise, no pixel.
 
-    In the canonical frame (see `skyloom.frames`) a profile is a circular Sersic of half-light radius 1 and flux 1
-    plus the learned residual, times `amplitude`.
+    In the canonical frame (see `skyloom.frames`) a profile is a circular Sersic of half-light radius 1 and
+    flux 1 plus the learned residual, times `amplitude`.
 
     Parameters
     ----------
@@ -145,11 +148,11 @@ class ProfileBatch(Sequence["LearnedGalaxy"]):
     q, beta : ndarray, shape (N,)
         Axis ratio, and position angle in radians.
     jacobian : ndarray, shape (N, 2, 2)
-        Arcsec per canonical unit, lower triangular. Its determinant is (`half_light_radius` / dilation)^2, the dilation
-        being what makes the half-light radius of Sersic and residual together exact.
+        Arcsec per canonical unit, lower triangular. Its determinant is (`half_light_radius` / dilation)^2,
+        the dilation being what makes the half-light radius of Sersic and residual together exact.
     residual : ndarray of float32, shape (N, G, G), or None
-        Surface brightness of the learned part, in units of the Sersic's flux per canonical area; rows run along +y.
-        The origin is the grid's true centre. None: no learned part.
+        Surface brightness of the learned part, in units of the Sersic's flux per canonical area; rows run
+        along +y. The origin is the grid's true centre. None: no learned part.
     grid_scale : float
         Half-light radii per grid pixel.
     offset : ndarray, shape (N, 2), optional
@@ -256,16 +259,20 @@ class ProfileBatch(Sequence["LearnedGalaxy"]):
             if name == "residual" and head.residual is not None:
                 grid = head.residual.shape[1:]
                 parts = [
-                    np.zeros((len(b), *grid), np.float32) if p is None else p for b, p in zip(batches, parts)
+                    np.zeros((len(batch), *grid), np.float32) if part is None else part
+                    for batch, part in zip(batches, parts, strict=True)
                 ]
             if name in ("wavelength", "redshift") and any(p is not None for p in parts):
-                parts = [np.full(len(b), np.nan) if p is None else p for b, p in zip(batches, parts)]
+                parts = [
+                    np.full(len(batch), np.nan) if part is None else part
+                    for batch, part in zip(batches, parts, strict=True)
+                ]
             columns[name] = None if any(p is None for p in parts) else np.concatenate(parts)
         return replace(head, **columns)
 
     @staticmethod
     def _row_names() -> tuple[str, ...]:
         return (
-            "galaxy_id", "sersic_n", "flux", "half_light_radius", "q", "beta", "jacobian", "residual", "offset",
-            "drawn_from", "wavelength", "redshift",
+            "galaxy_id", "sersic_n", "flux", "half_light_radius", "q", "beta", "jacobian", "residual",
+            "offset", "drawn_from", "wavelength", "redshift",
         )  # fmt: skip

@@ -1,4 +1,6 @@
-"""Real galaxies as postage stamps: `Cutout`, its Sersic fit, and `CutoutSet`, a file of them read row by row."""
+"""Real galaxies as postage stamps: `Cutout`, its Sersic fit, and `CutoutSet`, a file of them read row by
+row.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ class FitFlag(IntFlag):
     AT_BOUND = 2
     """n, q, size or centre ended on the edge of the allowed box."""
     RUNAWAY_SIZE = 4
-    """The half-light radius lies beyond the stamp's usable pixels: half of the light is invented."""
+    """Less than 40 % of the model's light falls on usable pixels: most of it is invented."""
     LOW_SNR = 8
     """S/N below 10."""
     MASKED_CENTRE = 16
@@ -39,6 +41,8 @@ class FitFlag(IntFlag):
     """chi2 per pixel above 3: structure a Sersic has not, an unmasked neighbour, or a wrong noise level."""
     FAILED = 128
     """No fit: the numbers are not finite."""
+    UNRESOLVED = 256
+    """Half-light radius below a fifth of the PSF's: its n and q are not known."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,8 @@ class Cutout:
     image : ndarray of float32, shape (S, S)
         Flux a pixel, background subtracted, rows along +y; `zero_point` is the AB magnitude of one unit.
     variance : ndarray of float32, shape (S, S)
-        Of the noise alone (sky, and photons of the source where known), calibrated to the scatter of the stamp's own
-        pixels: what one pixel varies by, correlated with its neighbours by `noise_correlation`.
+        Of the noise alone (sky, and photons of the source where known), calibrated to the scatter of the
+        stamp's own pixels: what one pixel varies by, correlated with its neighbours by `noise_correlation`.
     mask : ndarray of bool, shape (S, S)
         True where the pixel can be used: on the chip, not a neighbour's, not padding.
     psf : ndarray of float32, shape (P, P), P odd
@@ -151,7 +155,8 @@ class Cutout:
 
 @dataclass(frozen=True)
 class Dropped:
-    """A galaxy of a source that gave no cutout, and why: readers give these, so that nothing is lost in silence.
+    """A galaxy of a source that gave no cutout, and why: readers give these, so that nothing is lost in
+    silence.
 
     Parameters
     ----------
@@ -166,7 +171,9 @@ class Dropped:
 
 
 FIT_COLUMNS = tuple(f.name for f in fields(SersicFit))
-SCALAR_COLUMNS = tuple(f.name for f in fields(Cutout) if f.name not in ("image", "variance", "mask", "psf", "fit"))
+SCALAR_COLUMNS = tuple(
+    f.name for f in fields(Cutout) if f.name not in ("image", "variance", "mask", "psf", "fit")
+)
 
 
 class CutoutSet(Sequence[Cutout]):
@@ -205,7 +212,9 @@ class CutoutSet(Sequence[Cutout]):
 
     @property
     def table(self) -> Table:
-        """All scalar columns, one row a cutout; a fit's columns begin with ``fit_`` (``fit_flag`` -1: no fit)."""
+        """All scalar columns, one row a cutout; a fit's columns begin with ``fit_`` (``fit_flag`` -1: no
+        fit).
+        """
         from astropy.table import Table
 
         return Table({name: values[self._rows] for name, values in self._columns.items()})

@@ -63,7 +63,7 @@ def to_unit(name: str, values: Any) -> Any:
         return numbers
     try:
         return (numbers * unit).to_value(target)
-    except (u.UnitConversionError, u.UnitTypeError, TypeError) as exc:
+    except (u.UnitsError, TypeError, ValueError) as exc:
         wanted = f"'{wanted}'" if wanted else "a pure number"
         raise ConditionsError(
             f"column '{name}' has unit '{unit}', which does not convert to {wanted}"

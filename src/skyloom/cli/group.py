@@ -94,7 +94,7 @@ class _LazyGroup(click.Group):
     cls=_LazyGroup,
     params=[_debug_option()],
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Example:  skyloom sample --flux 1e4 --half-light-radius 0.8 --sersic-n 1.5 --count 16 -o galaxies.png",
+    epilog="Example:  skyloom sample --flux 1e4 --half-light-radius 0.8 --sersic-n 1.5 -o galaxy.png",
 )
 @click.version_option(__version__, prog_name="skyloom")
 @click.option("-v", "--verbose", count=True, help="Say more; twice for debugging.")

@@ -81,10 +81,10 @@ def write_stamps(batch: ProfileBatch, path: Path, *, pixel_scale: float, stamp_s
         header[f"HIERARCH {key}"] = value
     header["PIXSCALE"] = (pixel_scale, "arcsec")
     header["BUNIT"] = "electron"
-    truth = fits.BinTableHDU(Table(truth_columns(batch)), name="TRUTH")
-    for i, name in enumerate(truth.columns.names):
-        if unit := COLUMN_UNITS.get(name):  # by hand: the FITS standard lacks the electron, which astropy minds
-            truth.header[f"TUNIT{i + 1}"] = unit
+    table = Table(truth_columns(batch))
+    for name in set(table.colnames) - {"flux"}:  # the FITS standard lacks the electron
+        table[name].unit = COLUMN_UNITS.get(name) or None
+    truth = fits.BinTableHDU(table, name="TRUTH")
     units = fits.HDUList([fits.PrimaryHDU(cube, header), truth])
     with whole_file(path) as temporary:
         units.writeto(temporary, overwrite=True)

@@ -12,7 +12,8 @@ PIVOT_WAVELENGTHS: dict[str, float] = {
     "F090W": 902.2, "F115W": 1154.3, "F150W": 1500.7, "F200W": 1988.6, "F277W": 2761.7, "F356W": 3567.5,
     "F410M": 4082.1, "F444W": 4404.3,
 }  # fmt: skip
-"""Pivot wavelength in nm: HST ACS/WFC and WFC3/IR (instrument handbooks), JWST NIRCam (JWST user documentation)."""
+"""Pivot wavelength in nm: HST ACS/WFC and WFC3/IR (instrument handbooks), JWST NIRCam (JWST user
+documentation)."""
 
 
 def wavelength_of(band: str) -> float:

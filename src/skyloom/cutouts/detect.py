@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 __all__ = ["Segments", "segment"]
 
 REACH = 5.0
-"""Semi-axes of a source beyond which a pixel counts as sky: an exponential disc has 1 % of its light there."""
+"""Semi-axes of a source beyond which a pixel counts as sky: an exponential disc has 1 % of its light
+there."""
+
+CLUMP_REACH, CLUMP_FLUX = 2.5, 0.15
+"""A deblended piece nearer than this to the centre, in the central source's semi-axes, and of less than this
+share of its flux is a clump of the galaxy itself: arms and knots are what the cutouts are for."""
 
 FAINT_PIXELS = 30
 """Sources of fewer pixels have wings too faint to matter and are given 1.5 semi-axes less."""
@@ -60,7 +65,7 @@ def segment(
     centre: tuple[float, float],
     *,
     threshold: float = 2.0,
-    deblend: float = 0.02,
+    deblend: float = 0.005,
 ) -> Segments | None:
     """Find the source at `centre` and its neighbours with SEP (Barbary 2016, JOSS 1, 58).
 
@@ -103,6 +108,7 @@ def segment(
     if distance[k] > 1.0 and label == 0:
         return None
     source = found[k]
+    labels[_is_clump(found, source)[labels - 1] & (labels > 0)] = k + 1
     own = labels == k + 1
     others = (labels > 0) & ~own
     neighbours = ndimage.binary_dilation(others, iterations=2) & ~own if others.any() else others
@@ -115,3 +121,9 @@ def segment(
         np.minimum(away, radius if s["npix"] > FAINT_PIXELS else radius + 1.5, out=away)
     x, y, a, b, theta = (float(source[name]) for name in ("x", "y", "a", "b", "theta"))
     return Segments(x, y, a, b, theta, neighbours, unlabelled, away)
+
+
+def _is_clump(found: NDArray[np.void], source: np.void) -> NDArray[np.bool_]:
+    dx, dy = found["x"] - source["x"], found["y"] - source["y"]
+    radius2 = source["cxx"] * dx**2 + source["cyy"] * dy**2 + source["cxy"] * dx * dy
+    return np.asarray((radius2 < CLUMP_REACH**2) & (found["flux"] < CLUMP_FLUX * source["flux"]))

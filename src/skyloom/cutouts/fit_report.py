@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skyloom.cutouts.fit_start import N_RANGE, Q_MIN
+from skyloom.cutouts.fit_start import N_RANGE, Q_MIN, psf_half_light
 from skyloom.cutouts.levenberg import Problem, Solution
 from skyloom.cutouts.noise import correlation_area
 from skyloom.cutouts.sersic_model import DX, DY, ETA1, ETA2, LN_N, LN_R, model_images
@@ -14,7 +14,7 @@ from skyloom.stamps import Cutout, FitFlag, SersicFit
 
 __all__ = ["report"]
 
-LOW_SNR, POOR_CHI2, COVERED = 10.0, 3.0, 3.0
+LOW_SNR, POOR_CHI2, COVERED, SEEN = 10.0, 3.0, 3.0, 0.4
 
 
 def report(
@@ -33,8 +33,10 @@ def report(
     """
     image, _ = model_images(problem.instrument, solution.p, jacobian=False)
     model = solution.linear[:, :1, None] * image + solution.linear[:, 1:, None]
-    used = problem.weight > 0
-    chi2 = (problem.weight * (problem.data - model) ** 2).sum((1, 2)) / (used.sum((1, 2)) - 7).clamp(min=1)
+    used = (problem.weight > 0) & ~problem.ceiling
+    chi2 = (used * problem.weight * (problem.data - model) ** 2).sum((1, 2)) / (used.sum((1, 2)) - 7).clamp(
+        min=1
+    )
     covariance = torch.linalg.pinv(solution.normal.double(), rcond=1e-12)
     fits = []
     for i, cutout in enumerate(cutouts):
@@ -91,11 +93,12 @@ def _one(
     ):
         flag |= FitFlag.AT_BOUND
     semi_major = radius / np.sqrt(q)
-    extent = float(np.sqrt(used.sum() / np.pi / q)) if cutout.thresholded else _extent(used)
-    if semi_major > extent:
+    if image[used].sum() < SEEN:
         flag |= FitFlag.RUNAWAY_SIZE
-    elif COVERED * semi_major > extent and not cutout.thresholded:
+    elif COVERED * semi_major > _extent(used) and not cutout.thresholded:
         flag |= FitFlag.TRUNCATED
+    if radius < max(0.2 * psf_half_light(cutout), 0.2):
+        flag |= FitFlag.UNRESOLVED
     if snr < LOW_SNR:
         flag |= FitFlag.LOW_SNR
     if chi2 > POOR_CHI2:
@@ -127,7 +130,9 @@ def _one(
 
 
 def _extent(used: np.ndarray) -> float:
-    """Pixels from the centre within which nine tenths of the pixels are used, at most to the corner of the window."""
+    """Pixels from the centre within which nine tenths of the pixels are used, at most to the corner of the
+    window.
+    """
     half = used.shape[0] / 2
     yy, xx = np.mgrid[: used.shape[0], : used.shape[1]] - (used.shape[0] - 1) / 2
     radius = np.hypot(xx, yy)

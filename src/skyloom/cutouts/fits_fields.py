@@ -1,9 +1,10 @@
-"""Reader of a folder of FITS fields, each with SCI, ERR and PSF, and a ``detections.csv`` that lists their sources.
+"""Reader of a folder of FITS fields, each with SCI, ERR and PSF, and a ``detections.csv`` that lists their
+sources.
 
-The primary header gives ``FILTER``, ``PIXSCALE`` (arcsec), ``ZPAB`` (AB magnitude of one unit) and, where fields
-overlap on the sky, a common ``GROUP``. The CSV has one row a source: ``stamp`` (the field's number, the digits in
-``field_NNN_band.fits``), ``band``, ``x``, ``y`` (0-based pixels), ``sn``, ``r50_px``, ``psf_r50_px``, ``not_edge`` and
-``duplicate``.
+The primary header gives ``FILTER``, ``PIXSCALE`` (arcsec), ``ZPAB`` (AB magnitude of one unit) and, where
+fields overlap on the sky, a common ``GROUP``. The CSV has one row a source: ``stamp`` (the field's number,
+the digits in ``field_NNN_band.fits``), ``band``, ``x``, ``y`` (0-based pixels), ``sn``, ``r50_px``,
+``psf_r50_px``, ``not_edge`` and ``duplicate``.
 """
 
 from __future__ import annotations
@@ -120,7 +121,9 @@ def _unsuitable(row: dict[str, Any]) -> str:
     return ""
 
 
-def _cut(field: _Field, row: dict[str, Any], stamp_size: int, psf_size: int, name: str) -> dict[str, Any] | str:
+def _cut(
+    field: _Field, row: dict[str, Any], stamp_size: int, psf_size: int, name: str
+) -> dict[str, Any] | str:
     rough = float(np.median(field.sci[field.usable]))
     scatter = 1.4826 * float(np.median(np.abs(field.sci[field.usable] - rough)))
     found = segment(field.sci - rough, scatter, field.usable, (row["x"], row["y"]))
@@ -131,8 +134,8 @@ def _cut(field: _Field, row: dict[str, Any], stamp_size: int, psf_size: int, nam
         return "no sky to measure the noise on"
     image = field.sci - sky.level
     usable = field.usable & ~found.neighbours
-    # ERR tells how photons of the source add to the sky's noise, its level on the sky is not to be trusted: it is
-    # floored in some products, and never knows how drizzling smoothed the noise away into correlation.
+    # ERR tells how photons of the source add to the sky's noise, its level on the sky is not to be trusted:
+    # it is floored in some products, and never knows how drizzling smoothed the noise away into correlation.
     floor = float(np.median(field.err[found.free & field.usable]))
     photons = np.clip(field.err**2 - floor**2, 0.0, None) / correlation_area(sky.correlation)
     framed = frame(
@@ -161,7 +164,7 @@ def _local_sky(field: _Field, found: Segments) -> SkyNoise | None:
 
 
 def _detections(path: Path) -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     with path.open(newline="") as stream:
         for line, row in enumerate(csv.DictReader(stream), start=2):
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +39,7 @@ class Framed:
     noise_correlation: float
 
 
-def window(
-    array: NDArray[np.generic], x: float, y: float, size: int, fill: float | bool
-) -> NDArray[np.generic]:
+def window(array: NDArray[Any], x: float, y: float, size: int, fill: float | bool) -> NDArray[Any]:
     """Cut (size, size) pixels with the true centre within half a pixel of (x, y), `fill` beyond the edge."""
     out = np.full((size, size), fill, dtype=array.dtype)
     left, low = (int(np.floor(v - (size - 1) / 2 + 0.5)) for v in (x, y))
@@ -67,9 +66,9 @@ def frame(
 ) -> Framed:
     """Make a stamp centred on (x, y), binned 2x2 or 4x4 when the galaxy is too large for it.
 
-    Sums of pixels keep the zero point. The variance of a binned pixel is that of the sum of independent pixels,
-    times what the scatter of the source-free binned pixels says of their correlation (from `noise_correlation`
-    where too few are free).
+    Sums of pixels keep the zero point. The variance of a binned pixel is that of the sum of independent
+    pixels, times what the scatter of the source-free binned pixels says of their correlation (from
+    `noise_correlation` where too few are free).
 
     Parameters
     ----------
@@ -95,13 +94,14 @@ def frame(
     side = size * factor
     cut_image = window(np.where(usable, image, 0.0), x, y, side, 0.0)
     cut_variance = window(np.where(usable, variance, 0.0), x, y, side, 0.0)
-    cut_mask, cut_free = window(usable, x, y, side, False), window(free & usable, x, y, side, False)
+    cut_mask: NDArray[np.bool_] = window(usable, x, y, side, False)
+    cut_free: NDArray[np.bool_] = window(free & usable, x, y, side, False)
     if factor > 1:
         blocks = (size, factor, size, factor)
         cut_image = cut_image.reshape(blocks).sum((1, 3))
         cut_variance = cut_variance.reshape(blocks).sum((1, 3))
-        cut_mask = cut_mask.reshape(blocks).all((1, 3))
-        cut_free = cut_free.reshape(blocks).all((1, 3))
+        cut_mask = np.asarray(cut_mask.reshape(blocks).all((1, 3)))
+        cut_free = np.asarray(cut_free.reshape(blocks).all((1, 3)))
         sky = measure_sky(cut_image, cut_free)
         if sky is not None:
             grown, noise_correlation = sky.rms**2 / float(np.median(cut_variance[cut_free])), sky.correlation
@@ -122,5 +122,7 @@ def frame(
 
 
 def _grown(rho: float, factor: int) -> float:
-    """Variance of a sum of factor x factor pixels over that of independent ones, correlation separable, lag 1 only."""
+    """Variance of a sum of factor x factor pixels over that of independent ones, correlation separable, lag
+    1 only.
+    """
     return (1.0 + 2.0 * rho * (factor - 1) / factor) ** 2

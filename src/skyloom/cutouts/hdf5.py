@@ -1,11 +1,12 @@
-"""Skyloom's own files of cutouts, layout version 1 (`docs/cutouts.md`): written whole or not at all, checked before read.
+"""Skyloom's own files of cutouts, layout version 1 (`docs/cutouts.md`): written whole or not at all, checked
+before read.
 
-    /image      float32 (N, S, S)     one chunk a stamp, gzip with shuffle
-    /variance   float32 (N, S, S)
-    /mask       uint8   (N, S, S)     1: usable
-    /psf        float32 (N, P, P)
-    /columns/*  (N,)                  every scalar of `Cutout`, and of its fit with the prefix ``fit_``
-    attributes  format = "skyloom-cutouts", version = 1, provenance = JSON text
+/image      float32 (N, S, S)     one chunk a stamp, gzip with shuffle
+/variance   float32 (N, S, S)
+/mask       uint8   (N, S, S)     1: usable
+/psf        float32 (N, P, P)
+/columns/*  (N,)                  every scalar of `Cutout`, and of its fit with the prefix ``fit_``
+attributes  format = "skyloom-cutouts", version = 1, provenance = JSON text
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""Reader of HDF5 files of stamps: ``galaxy_id`` (N,) and, a band, ``images/<band>`` (N, H, W) with the galaxy centred.
+"""Reader of HDF5 files of stamps: ``galaxy_id`` (N,) and, a band, ``images/<band>`` (N, H, W) with the
+galaxy centred.
 
-``pixel_scale_arcsec`` (and ``zero_point_ab``) are attributes of a band's images; ``zero_point_ab/<band>`` (N,) may give
-zero points instead, ``redshift`` (N,) redshifts. PSFs come from ``psf.h5`` in the same folder (one image a band with
-its ``pixel_scale_arcsec``); without it HST bands get a Moffat of the drizzled mosaic's width. A ``galaxies.csv`` beside
-it with ``ra`` and ``dec``, row by row, tells which stamps share sky.
+``pixel_scale_arcsec`` (and ``zero_point_ab``) are attributes of a band's images; ``zero_point_ab/<band>``
+(N,) may give zero points instead, ``redshift`` (N,) redshifts. PSFs come from ``psf.h5`` in the same folder
+(one image a band with its ``pixel_scale_arcsec``); without it HST bands get a Moffat of the drizzled
+mosaic's width. A ``galaxies.csv`` beside it with ``ra`` and ``dec``, row by row, tells which stamps share
+sky.
 
 A band whose images hold no negative pixel and are mostly exactly zero is *thresholded*: see `_thresholded`.
 """
@@ -19,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyloom.cutouts.bands import wavelength_of
-from skyloom.cutouts.detect import segment
+from skyloom.cutouts.detect import Segments, segment
 from skyloom.cutouts.framing import frame
-from skyloom.cutouts.noise import correlation_area, measure_sky
+from skyloom.cutouts.noise import SkyNoise, measure_sky
 from skyloom.cutouts.psfs import centred_psf
 from skyloom.cutouts.safe_hdf5 import check_file
 from skyloom.cutouts.shape import semi_major_of
@@ -33,15 +35,18 @@ from skyloom.stamps import Cutout, Dropped
 __all__ = ["accepts_hdf5_stamps", "read_hdf5_stamps"]
 
 MOFFAT_FWHM = {"F606W": 0.105, "F814W": 0.115, "F125W": 0.19, "F160W": 0.20}
-"""Arcsec, before the pixel, of HST mosaics drizzled to 0.06" (Koekemoer et al. 2011, ApJS 197, 36; Skelton et al.
-2014, ApJS 214, 24), with Moffat beta 3: right to some 10 %, and so only for files that come without PSFs."""
+"""Arcsec, before the pixel, of HST mosaics drizzled to 0.06" (Koekemoer et al. 2011, ApJS 197, 36; Skelton
+et al. 2014, ApJS 214, 24), with Moffat beta 3: right to some 10 %, and so only for files that come without
+PSFs."""
 
 MAX_GAP = 0.25
 """Share of a stamp's pixels without data above which it is dropped."""
 
 
 def accepts_hdf5_stamps(path: Path) -> bool:
-    """Whether `path` is an HDF5 file with ``galaxy_id`` and ``images``, or a folder that holds exactly one."""
+    """Whether `path` is an HDF5 file with ``galaxy_id`` and ``images``, or a folder that holds exactly
+    one.
+    """
     try:
         _stamps_path(path)
     except (CutoutError, OSError):
@@ -78,7 +83,9 @@ def read_hdf5_stamps(
         redshift = np.asarray(file["redshift"][:], dtype=np.float64) if "redshift" in file else ids * np.nan
         bands = {str(name): file["images"][name] for name in file["images"]}
         groups = _groups(path, ids, bands)
-        psfs = {name: _psf(path, name, _scale(images, path, name), psf_size) for name, images in bands.items()}
+        psfs = {
+            name: _psf(path, name, _scale(images, path, name), psf_size) for name, images in bands.items()
+        }
         kind = {name: looks_thresholded(images[: min(len(ids), 8)]) for name, images in bands.items()}
         for i, galaxy_id in enumerate(ids):
             for name, images in bands.items():
@@ -111,21 +118,24 @@ def _cut(
     middle = (image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2
     if not usable[int(middle[1]) - 2 : int(middle[1]) + 4, int(middle[0]) - 2 : int(middle[0]) + 4].all():
         return "no data at the centre"
-    # Two passes: the sky of the first is that of the faintest third of the pixels, which a large galaxy still lifts.
+    # Two passes: the sky of the first is that of the faintest third of the pixels, which a large galaxy
+    # still lifts.
     level = float(np.percentile(image[usable], 25))
     below = image[usable & (image < level)] - level
     rms = float(1.25 * np.sqrt(np.mean(below**2))) if below.size else 0.0
     if not rms > 0:
         return "no sky to measure the noise on"
+    found, sky = None, None
     for _ in range(2):
         found = segment(image - level, rms, usable, middle)
         if found is None:
             return "no source at the stamp's centre"
-        skies = (measure_sky(image, found.far(reach) & usable) for reach in (5.0, 3.5, 2.5))
-        sky = next((s for s in skies if s is not None), None)
+        sky = _sky(image, usable, found)
         if sky is None:
             return "no sky to measure the noise on"
         level, rms = sky.level, sky.rms
+    assert found is not None
+    assert sky is not None
     if np.hypot(found.x - middle[0], found.y - middle[1]) > 6:
         return "no source at the stamp's centre"
     usable &= ~found.neighbours
@@ -143,6 +153,12 @@ def _cut(
         size=stamp_size,
     )
     return vars(framed)
+
+
+def _sky(image: NDArray[np.float64], usable: NDArray[np.bool_], found: Segments) -> SkyNoise | None:
+    """Sky beyond five semi-axes of any source; nearer, when a galaxy leaves too little of its stamp."""
+    skies = (measure_sky(image, found.far(reach) & usable) for reach in (5.0, 3.5, 2.5))
+    return next((sky for sky in skies if sky is not None), None)
 
 
 def _gaps(image: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -218,6 +234,8 @@ def _groups(path: Path, ids: NDArray[np.int64], bands: dict[str, Any]) -> list[i
                 ra, dec = ([float(r[k]) for r in rows] for k in ("ra", "dec"))
             except ValueError as exc:
                 raise CutoutError(f"{beside}: ra and dec must be degrees: {exc}") from exc
-            widest = max(1.5 * images.shape[-1] * _scale(images, path, name) for name, images in bands.items())
+            widest = max(
+                1.5 * images.shape[-1] * _scale(images, path, name) for name, images in bands.items()
+            )
             return [int(ids[k]) for k in sky_groups(ra, dec, widest)]
     return [int(i) for i in ids]

@@ -53,7 +53,8 @@ def fitted(
     cutouts: Iterable[Cutout], tally: Tally, executor: Executor | None = None, ahead: int = 4
 ) -> Iterator[Cutout]:
     """Attach Sersic fits, in order; with an executor, `ahead` chunks are fitted at the same time."""
-    chunks = iter(lambda stream=iter(cutouts): list(itertools.islice(stream, CHUNK)), [])
+    stream = iter(cutouts)
+    chunks = iter(lambda: list(itertools.islice(stream, CHUNK)), [])
     if executor is None:
         done: Iterator[tuple[list[Cutout], list[SersicFit]]] = ((c, _fit(c)) for c in chunks)
     else:

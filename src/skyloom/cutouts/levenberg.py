@@ -1,7 +1,8 @@
-"""Levenberg-Marquardt for a batch of Sersic fits at once (Marquardt 1963; Moré 1978), in a box, with Gaussian priors.
+"""Levenberg-Marquardt for a batch of Sersic fits at once (Marquardt 1963; Moré 1978), in a box, with
+Gaussian priors.
 
-Flux and sky enter linearly: they are solved for exactly at each step (variable projection, Golub & Pereyra 1973), and
-their columns stand in the normal equations, so that errors are those of all parameters together.
+Flux and sky enter linearly: they are solved for exactly at each step (variable projection, Golub & Pereyra
+1973), and their columns stand in the normal equations, so that errors are those of all parameters together.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ class Problem:
     instrument : Instrument
     data, weight : Tensor, shape (B, S, S)
         Weight: inverse variance, 0 for pixels that are not used.
+    ceiling : Tensor of bool, shape (B, S, S)
+        Pixels that are known to be no brighter than `data`, and no more: they count where the model is above
+        it.
     low, high : Tensor, shape (B, 6)
         The box.
     prior_mean, prior_sigma : Tensor, shape (B, 6)
@@ -35,6 +39,7 @@ class Problem:
     instrument: Instrument
     data: torch.Tensor
     weight: torch.Tensor
+    ceiling: torch.Tensor
     low: torch.Tensor
     high: torch.Tensor
     prior_mean: torch.Tensor
@@ -45,7 +50,7 @@ class Problem:
         """Some of the stamps."""
         i = self.instrument
         return Problem(
-            Instrument(i.otf[index], i.kx, i.ky, i.size),
+            Instrument(i.otf[index], i.kx, i.ky, i.size, i.sampling),
             *(getattr(self, name)[index] for name in list(self.__dataclass_fields__)[1:]),
         )
 
@@ -75,18 +80,25 @@ class Solution:
     normal: torch.Tensor
 
 
-def minimise(problem: Problem, start: torch.Tensor | Solution, steps: int, tolerance: float = 0.02) -> Solution:
+def minimise(
+    problem: Problem, start: torch.Tensor | Solution, steps: int, tolerance: float = 0.02
+) -> Solution:
     """Take up to `steps` steps from `start`, (B, 6) parameters or an earlier solution.
 
-    A fit has converged when a step would lower chi2 by less than `tolerance`. Those that have are left alone while the
-    others go on.
+    A fit has converged when a step would lower chi2 by less than `tolerance`. Those that have are left alone
+    while the others go on.
     """
     if isinstance(start, torch.Tensor):
         p = torch.clamp(start, problem.low, problem.high)
-        _, linear, cost, _ = _evaluate(problem, p)
+        _, linear, cost, _, _ = _evaluate(problem, p)
         size = len(p)
         solution = Solution(
-            p, linear, cost, torch.full((size,), 1e-2), torch.zeros(size, dtype=torch.bool), torch.zeros(size, 8, 8)
+            p,
+            linear,
+            cost,
+            torch.full((size,), 1e-2),
+            torch.zeros(size, dtype=torch.bool),
+            torch.zeros(size, 8, 8),
         )
     else:
         solution = start
@@ -100,26 +112,46 @@ def minimise(problem: Problem, start: torch.Tensor | Solution, steps: int, toler
 
 def _evaluate(
     problem: Problem, p: torch.Tensor, jacobian: bool = False
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Unit-flux images, best flux and sky, cost, derivatives."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Unit-flux images, best flux and sky, cost, weights that count, derivatives."""
     image, derivatives = model_images(problem.instrument, p, jacobian=jacobian)
-    w, d = problem.weight, problem.data
+    w, d = torch.where(problem.ceiling, 0.0, problem.weight), problem.data
+    linear = _flux_and_sky(problem, image, w)
+    if problem.ceiling.any():
+        for _ in range(
+            3
+        ):  # which pixels are above their ceiling depends on the flux, and the other way round
+            above = ~problem.ceiling | (linear[:, :1, None] * image + linear[:, 1:, None] > d)
+            w = torch.where(above, problem.weight, 0.0)
+            linear = _flux_and_sky(problem, image, w)
+        # A pixel that has just come below counts no more: the cost is that of a one-sided parabola.
+        above = ~problem.ceiling | (linear[:, :1, None] * image + linear[:, 1:, None] > d)
+        w = torch.where(above, problem.weight, 0.0)
+    residual = d - linear[:, :1, None] * image - linear[:, 1:, None]
+    prior = (((p - problem.prior_mean) / problem.prior_sigma) ** 2).sum(1) + linear[:, 1] ** 2 * _sky_prior(
+        problem
+    )
+    return image, linear, (w * residual**2).sum((1, 2)) + prior, w, derivatives
+
+
+def _sky_prior(problem: Problem) -> torch.Tensor:
+    return torch.where(problem.sky_sigma > 0, problem.sky_sigma, 1.0) ** -2
+
+
+def _flux_and_sky(problem: Problem, image: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
     free = problem.sky_sigma > 0
-    sky_prior = torch.where(free, problem.sky_sigma, 1.0) ** -2
     a = (w * image * image).sum((1, 2)).clamp(min=1e-30)
     b = torch.where(free, (w * image).sum((1, 2)), 0.0)
-    c = torch.where(free, w.sum((1, 2)), 0.0) + sky_prior
-    u, v = (w * image * d).sum((1, 2)), torch.where(free, (w * d).sum((1, 2)), 0.0)
+    c = torch.where(free, w.sum((1, 2)), 0.0) + _sky_prior(problem)
+    u = (w * image * problem.data).sum((1, 2))
+    v = torch.where(free, (w * problem.data).sum((1, 2)), 0.0)
     determinant = (a * c - b * b).clamp(min=1e-30)
-    linear = torch.stack([(c * u - b * v) / determinant, (a * v - b * u) / determinant], dim=1)
-    residual = d - linear[:, :1, None] * image - linear[:, 1:, None]
-    prior = (((p - problem.prior_mean) / problem.prior_sigma) ** 2).sum(1) + linear[:, 1] ** 2 * sky_prior
-    return image, linear, (w * residual**2).sum((1, 2)) + prior, derivatives
+    return torch.stack([(c * u - b * v) / determinant, (a * v - b * u) / determinant], dim=1)
 
 
 def _step(problem: Problem, solution: Solution, rows: torch.Tensor, tolerance: float) -> None:
     p, damping = solution.p[rows], solution.damping[rows]
-    image, linear, cost, derivatives = _evaluate(problem, p, jacobian=True)
+    image, linear, cost, weight, derivatives = _evaluate(problem, p, jacobian=True)
     assert derivatives is not None
     residual = problem.data - linear[:, :1, None] * image - linear[:, 1:, None]
     columns = torch.cat(
@@ -130,7 +162,7 @@ def _step(problem: Problem, solution: Solution, rows: torch.Tensor, tolerance: f
         ],
         dim=1,
     ).flatten(2)
-    weighted = columns * problem.weight.flatten(1)[:, None]
+    weighted = columns * weight.flatten(1)[:, None]
     normal = torch.bmm(weighted, columns.transpose(1, 2)).double()
     gradient = torch.bmm(weighted, residual.flatten(1)[..., None])[..., 0].double()
     precision = torch.zeros(len(p), 8, dtype=torch.float64)
@@ -143,7 +175,9 @@ def _step(problem: Problem, solution: Solution, rows: torch.Tensor, tolerance: f
 
     # A parameter on the box's edge whose gradient points out of it is held.
     edge = 1e-6
-    held = ((p <= problem.low + edge) & (gradient[:, :6] < 0)) | ((p >= problem.high - edge) & (gradient[:, :6] > 0))
+    held = ((p <= problem.low + edge) & (gradient[:, :6] < 0)) | (
+        (p >= problem.high - edge) & (gradient[:, :6] > 0)
+    )
     held = torch.cat([held, torch.zeros(len(p), 2, dtype=torch.bool)], dim=1)
     keep = (~held).double()
     scale = torch.sqrt(torch.diagonal(normal, dim1=1, dim2=2)).clamp(min=1e-30)
@@ -153,7 +187,7 @@ def _step(problem: Problem, solution: Solution, rows: torch.Tensor, tolerance: f
     move = torch.linalg.solve(unit, g)
     promised = (g * move).sum(1)  # twice the drop of half chi2 a Newton step would bring: the drop of chi2
     new = torch.clamp(p + (move / scale)[:, :6].float(), problem.low, problem.high)
-    _, new_linear, new_cost, _ = _evaluate(problem, new)
+    _, new_linear, new_cost, _, _ = _evaluate(problem, new)
     better = (new_cost < cost) & (new_linear[:, 0] > 0)
 
     solution.p[rows] = torch.where(better[:, None], new, p)

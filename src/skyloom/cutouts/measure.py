@@ -1,7 +1,8 @@
 """Conditions of real galaxies: PSF-convolved Sersic fits to cutouts, in batches.
 
-Weights: inverse of the stamp's noise variance plus `MODEL_FLOOR` of the smoothed galaxy, squared: without it the pixels
-of a bright galaxy, whose arms and bars no Sersic has, and the PSF's own error would tell a S/N that no model deserves.
+Weights: inverse of the stamp's noise variance plus `MODEL_FLOOR` of the smoothed galaxy, squared: without it
+the pixels of a bright galaxy, whose arms and bars no Sersic has, and the PSF's own error would tell a S/N
+that no model deserves.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from skyloom.cutouts.fit_report import report
 from skyloom.cutouts.fit_start import fit_window, prepare
 from skyloom.cutouts.levenberg import Solution, minimise
+from skyloom.cutouts.sersic_model import is_undersampled
 from skyloom.stamps import Cutout, SersicFit
 
 __all__ = ["fit_sersic"]
@@ -27,9 +29,9 @@ STARTS = (1.0, 2.5)
 def fit_sersic(cutouts: Sequence[Cutout]) -> list[SersicFit]:
     """Fit a Sersic profile to each cutout.
 
-    Centre, half-light radius, n, axis ratio, angle, flux and a constant sky (held at 0 for thresholded cutouts) are
-    found by Levenberg-Marquardt in k space, in float32; errors are those of the Hessian, times the square root of
-    the noise's correlation area.
+    Centre, half-light radius, n, axis ratio, angle, flux and a constant sky (held at 0 for thresholded
+    cutouts) are found by Levenberg-Marquardt in k space, in float32; errors are those of the Hessian, times
+    the square root of the noise's correlation area.
 
     Parameters
     ----------
@@ -41,20 +43,20 @@ def fit_sersic(cutouts: Sequence[Cutout]) -> list[SersicFit]:
         In the same order. A fit that failed has `FitFlag.FAILED`; nothing is raised for a bad stamp.
     """
     fits: list[SersicFit | None] = [None] * len(cutouts)
-    windows = [fit_window(c) for c in cutouts]
-    order = sorted(range(len(cutouts)), key=lambda i: windows[i])
-    for size, members in groupby(order, key=lambda i: windows[i]):
+    kinds = [(fit_window(c), 1 + is_undersampled(c.psf), c.thresholded) for c in cutouts]
+    order = sorted(range(len(cutouts)), key=lambda i: kinds[i])
+    for (size, sampling, _), members in groupby(order, key=lambda i: kinds[i]):
         same = list(members)
         for first in range(0, len(same), BATCH):
             rows = same[first : first + BATCH]
-            for i, fit in zip(rows, _fit_batch([cutouts[i] for i in rows], size), strict=True):
+            for i, fit in zip(rows, _fit_batch([cutouts[i] for i in rows], size, sampling), strict=True):
                 fits[i] = fit
     return [fit for fit in fits if fit is not None]
 
 
 @torch.no_grad()
-def _fit_batch(cutouts: list[Cutout], size: int) -> list[SersicFit]:
-    problem, guess, unit = prepare(cutouts, size)
+def _fit_batch(cutouts: list[Cutout], size: int, sampling: int) -> list[SersicFit]:
+    problem, guess, unit = prepare(cutouts, size, sampling)
     ends: list[Solution] = []
     for n in STARTS:
         start = guess.clone()

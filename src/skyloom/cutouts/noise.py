@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 __all__ = ["SkyNoise", "correlation_area", "measure_sky"]
 
 MIN_PIXELS = 150
-"""Source-free pixels below which a stamp cannot tell its own noise (16 % error on the variance at lag-1 0.4)."""
+"""Source-free pixels below which a stamp cannot tell its own noise (16 % error on the variance at lag-1
+0.4)."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ def measure_sky(image: NDArray[np.floating], free: NDArray[np.bool_]) -> SkyNois
     """Measure level, scatter and lag-1 correlation of the sky.
 
     The level is a median clipped at 3 sigma until it stands; the scatter is the clipped standard deviation,
-    corrected for the clipped tails (a factor 1.0148 for a Gaussian), so that it stays right for pixels that are
-    quantised or partly empty, where a median of absolute deviations fails.
+    corrected for the clipped tails (a factor 1.0148 for a Gaussian), so that it stays right for pixels that
+    are quantised or partly empty, where a median of absolute deviations fails.
 
     Parameters
     ----------
@@ -80,8 +81,8 @@ def measure_sky(image: NDArray[np.floating], free: NDArray[np.bool_]) -> SkyNois
 def correlation_area(rho: float) -> float:
     """Pixels over which noise of lag-1 correlation `rho` is shared: ``(1 + 2 rho)^2``.
 
-    The sum of the correlation function, when it is separable and ends after one pixel: what the variance of the
-    sum of many pixels exceeds that of independent ones by. Drizzling lowers a pixel's own variance by this factor
-    (Casertano et al. 2000, AJ 120, 2747, appendix A).
+    The sum of the correlation function, when it is separable and ends after one pixel: what the variance of
+    the sum of many pixels exceeds that of independent ones by. Drizzling lowers a pixel's own variance by
+    this factor (Casertano et al. 2000, AJ 120, 2747, appendix A).
     """
     return (1.0 + 2.0 * rho) ** 2

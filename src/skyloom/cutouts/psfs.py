@@ -20,8 +20,8 @@ def _interpolated(psf: NDArray[np.floating], scale: float) -> object:
 
 
 def _draw(profile: object, size: int, scale: float) -> NDArray[np.float32]:
-    out = profile.drawImage(nx=size, ny=size, scale=scale, method="no_pixel", dtype=np.float64).array  # type: ignore[attr-defined]
-    return np.asarray(out / out.sum(), dtype=np.float32)
+    out = profile.drawImage(nx=size, ny=size, scale=scale, method="no_pixel", dtype=np.float64).array  #
+    type: ignore[attr-defined] return np.asarray(out / out.sum(), dtype=np.float32)
 
 
 def centred_psf(
@@ -29,8 +29,9 @@ def centred_psf(
 ) -> NDArray[np.float32]:
     """Bring an effective PSF to `pixel_scale` and `size`, its centre on the central pixel.
 
-    The centre is the centroid under a Gaussian window about the peak (the wings of a PSF of a real telescope are
-    lopsided, and a plain centroid follows them). A PSF that is already centred and sampled is only cropped or padded.
+    The centre is the centroid under a Gaussian window about the peak (the wings of a PSF of a real telescope
+    are lopsided, and a plain centroid follows them). A PSF that is already centred and sampled is only
+    cropped or padded.
 
     Parameters
     ----------
@@ -75,8 +76,8 @@ def centred_psf(
 def binned_psf(psf: NDArray[np.floating], pixel_scale: float, factor: int) -> NDArray[np.float32]:
     """Effective PSF of an image binned `factor` x `factor`, in its new pixels, of the same shape.
 
-    A binned pixel is the sum of `factor`^2 old ones, so the new effective PSF is the old one convolved with as many
-    points, sampled at the new pixels.
+    A binned pixel is the sum of `factor`^2 old ones, so the new effective PSF is the old one convolved with
+    as many points, sampled at the new pixels.
     """
     import galsim
 

@@ -1,7 +1,9 @@
-"""Reader of GalSim's RealGalaxyCatalog format (Mandelbaum et al. 2012, MNRAS 420, 1518), through its FITS tables.
+"""Reader of GalSim's RealGalaxyCatalog format (Mandelbaum et al. 2012, MNRAS 420, 1518), through its FITS
+tables.
 
-A catalogue table names, a galaxy, a FITS file and extension with its stamp and with its PSF, the noise variance and a
-file with the noise's correlation function. A companion ``*_fits.fits`` table, where there is one, gives redshifts.
+A catalogue table names, a galaxy, a FITS file and extension with its stamp and with its PSF, the noise
+variance and a file with the noise's correlation function. A companion ``*_fits.fits`` table, where there is
+one, gives redshifts.
 """
 
 from __future__ import annotations
@@ -25,10 +27,20 @@ from skyloom.stamps import Cutout, Dropped
 
 __all__ = ["accepts_real_galaxy", "read_real_galaxy"]
 
-NEEDED = ("ident", "gal_filename", "gal_hdu", "psf_filename", "psf_hdu", "pixel_scale", "noise_variance", "band")
+NEEDED = (
+    "ident",
+    "gal_filename",
+    "gal_hdu",
+    "psf_filename",
+    "psf_hdu",
+    "pixel_scale",
+    "noise_variance",
+    "band",
+)
 
 COSMOS_ZERO_POINT = 25.94
-"""AB magnitude of 1 e-/s in COSMOS ACS F814W (Leauthaud et al. 2007, ApJS 172, 219), which GalSim's catalogues hold."""
+"""AB magnitude of 1 e-/s in COSMOS ACS F814W (Leauthaud et al. 2007, ApJS 172, 219), which GalSim's
+catalogues hold."""
 
 COSMOS_EXPTIME = 2028.0
 """Seconds of a COSMOS exposure (Koekemoer et al. 2007, ApJS 172, 196): turns e-/s into photons."""
@@ -167,7 +179,9 @@ def _catalogue_path(path: Path) -> Path:
             continue
         with fits.open(candidate) as hdus:
             table = hdus[1] if len(hdus) > 1 else None
-            if isinstance(table, fits.BinTableHDU) and set(NEEDED) <= {c.lower() for c in table.columns.names}:
+            if isinstance(table, fits.BinTableHDU) and set(NEEDED) <= {
+                c.lower() for c in table.columns.names
+            }:
                 good.append(candidate)
     if len(good) != 1:
         found = ", ".join(p.name for p in good) or "none"
@@ -209,7 +223,9 @@ def _pixels(
     name, hdu = str(rows[f"{what}_filename"][i]).strip(), int(rows[f"{what}_hdu"][i])
     where = f"{catalogue}, ident {rows['ident'][i]}"
     if Path(name).name != name:
-        raise CutoutError(f"{where}: {what}_filename '{name}' is not the name of a file in the catalogue's folder")
+        raise CutoutError(
+            f"{where}: {what}_filename '{name}' is not the name of a file in the catalogue's folder"
+        )
     try:
         if name not in opened:
             opened[name] = fits.open(catalogue.parent / name)

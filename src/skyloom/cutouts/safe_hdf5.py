@@ -1,7 +1,8 @@
 """Checks of an HDF5 file before anything in it is read.
 
-A dataset with external storage reads any file of the host, links and virtual datasets lead out of the file, and some
-hundred bytes can declare terabytes (https://docs.hdfgroup.org/hdf5/, chapters on datasets and links).
+A dataset with external storage reads any file of the host, links and virtual datasets lead out of the file,
+and some hundred bytes can declare terabytes (https://docs.hdfgroup.org/hdf5/, chapters on datasets and
+links).
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ def _check_dataset(dataset: Any, name: str, path: Path) -> None:
     if dataset.is_virtual:
         raise CutoutError(f"{path}: '{name}' is a virtual dataset; refused")
     if dataset.dtype.kind not in "biufSO" or dataset.dtype.hasobject:
-        raise CutoutError(f"{path}: '{name}' has type {dataset.dtype}; only numbers and fixed-length text are read")
+        raise CutoutError(
+            f"{path}: '{name}' has type {dataset.dtype}; only numbers and fixed-length text are read"
+        )
     size = dataset.size or 0
     declared = size * dataset.dtype.itemsize
     if declared > MAX_BYTES or any(side > MAX_SIDE for side in dataset.shape[1:]):

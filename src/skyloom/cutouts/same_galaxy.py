@@ -21,9 +21,9 @@ def shared_ids(
 ) -> list[int]:
     """Ids of detections, the same for one galaxy in several bands.
 
-    Fields have no common coordinates, but two of one group that show the same piece of sky in different bands have
-    their sources at the same places from their centres: at least three, and at least 60 % of the bright ones of the
-    field with fewer.
+    Fields have no common coordinates, but two of one group that show the same piece of sky in different
+    bands have their sources at the same places from their centres: at least three, and at least 60 % of the
+    bright ones of the field with fewer.
 
     Parameters
     ----------

@@ -1,8 +1,10 @@
-"""The model that is fitted: a Sersic through the stamp's PSF, and its derivatives, for a batch of stamps at once.
+"""The model that is fitted: a Sersic through the stamp's PSF, and its derivatives, for a batch of stamps at
+once.
 
-Everything happens in k space, with the Fourier transform of the Sersic family from `skyloom.physics`. Distances are in
-pixels here. The shape is a log shear (eta1, eta2): axis ratio ``q = exp(-|eta|)``, position angle ``atan2(eta2, eta1)/2``,
-the half-light radius is kept. Unlike (q, beta) it has no edge and no undefined angle at the circle.
+Everything happens in k space, with the Fourier transform of the Sersic family from `skyloom.physics`.
+Distances are in pixels here. The shape is a log shear (eta1, eta2): axis ratio ``q = exp(-|eta|)``, position
+angle ``atan2(eta2, eta1)/2``, the half-light radius is kept. Unlike (q, beta) it has no edge and no
+undefined angle at the circle.
 """
 
 from __future__ import annotations
@@ -15,14 +17,25 @@ from numpy.typing import NDArray
 
 from skyloom.physics.tables import galaxy_rows, look_up, transform_table
 
-__all__ = ["DX", "DY", "ETA1", "ETA2", "LN_N", "LN_R", "Instrument", "make_instrument", "model_images"]
+__all__ = [
+    "DX",
+    "DY",
+    "ETA1",
+    "ETA2",
+    "LN_N",
+    "LN_R",
+    "Instrument",
+    "is_undersampled",
+    "make_instrument",
+    "model_images",
+]
 
 DX, DY, LN_R, LN_N, ETA1, ETA2 = range(6)
 """Columns of the parameters: centre from the stamp's true centre, ln half-light radius, ln n, log shear."""
 
 OVERSIZE = 1.5
-"""Period of the discrete Fourier transform over the stamp's side: what leaves on one side returns on the other a full
-stamp's side from the centre."""
+"""Period of the discrete Fourier transform over the stamp's side: what leaves on one side returns on the
+other a full stamp's side from the centre."""
 
 
 @dataclass(frozen=True)
@@ -37,29 +50,66 @@ class Instrument:
         Radians a pixel.
     size : int
         Pixels along a side of the stamps.
+    sampling : int
+        Points a pixel that the model is computed on, of which one is kept.
     """
 
     otf: torch.Tensor
     kx: torch.Tensor
     ky: torch.Tensor
     size: int
+    sampling: int = 1
+
+    def stamps(self, waves: torch.Tensor) -> torch.Tensor:
+        """Pixels of waves (..., F, F//2 + 1), shape (..., S, S)."""
+        end = self.size * self.sampling
+        images = torch.fft.irfft2(waves)[..., : end : self.sampling, : end : self.sampling]
+        return images * self.sampling**2
 
 
-def make_instrument(psfs: NDArray[np.floating], size: int) -> Instrument:
-    """Instrument of stamps of `size` pixels with effective PSFs, shape (B, P, P), P odd, of the same pixels."""
+def is_undersampled(psf: NDArray[np.floating]) -> bool:
+    """Whether an effective PSF lets light through at its pixels' Nyquist frequency: more than 2 % along an
+    axis.
+    """
+    edges = np.fft.fft2(psf / psf.sum())
+    half = psf.shape[0] // 2  # the highest frequency of an odd grid
+    return bool(max(np.abs(edges[half, 0]), np.abs(edges[0, half])) > 0.02)
+
+
+def make_instrument(psfs: NDArray[np.floating], size: int, sampling: int = 1) -> Instrument:
+    """Instrument of stamps of `size` pixels.
+
+    Parameters
+    ----------
+    psfs : ndarray, shape (B, P, P)
+        Effective PSFs in the stamps' pixels, P odd. Between the pixels they are band limited when `sampling`
+        is 1, and interpolated with GalSim's Quintic when it is 2: for PSFs that `is_undersampled`, whose
+        light beyond the Nyquist frequency is folded back into the stamp.
+    size : int
+    sampling : int
+        1 or 2.
+    """
     period = 2 * int(np.ceil(max(OVERSIZE * size, psfs.shape[1]) / 2))
     middle = psfs.shape[1] // 2
     padded = np.zeros((len(psfs), period, period), np.float32)
     padded[:, : psfs.shape[1], : psfs.shape[2]] = psfs
     padded = np.roll(padded, (-middle, -middle), axis=(1, 2))
-    ky = 2 * np.pi * np.fft.fftfreq(period)[:, None]
-    kx = 2 * np.pi * np.fft.rfftfreq(period)[None]
-    centre = np.exp(-1j * (size - 1) / 2 * (kx + ky))
-    # The sine half of the Nyquist terms cannot be held by the grid; they carry no light worth keeping.
-    centre[np.abs(ky[:, 0]) > np.pi * (1 - 1e-9)] = 0
-    centre[:, np.abs(kx[0]) > np.pi * (1 - 1e-9)] = 0
-    otf = torch.fft.rfft2(torch.from_numpy(padded)) * torch.from_numpy(centre.astype(np.complex64))
-    return Instrument(otf, torch.from_numpy(kx).float(), torch.from_numpy(ky).float(), size)
+    fine = period * sampling
+    ky = sampling * 2 * np.pi * np.fft.fftfreq(fine)[:, None]
+    kx = sampling * 2 * np.pi * np.fft.rfftfreq(fine)[None]
+    factor = np.exp(-1j * (size - 1) / 2 * (kx + ky))
+    # The sine half of the highest terms cannot be held by the grid; they carry no light worth keeping.
+    factor[fine // 2] = 0
+    factor[:, fine // 2] = 0
+    transform = np.fft.fft2(padded)
+    if sampling > 1:
+        import galsim
+
+        interpolant = galsim.Quintic()
+        factor = factor * interpolant.kval(ky[:, 0])[:, None] * interpolant.kval(kx[0])[None]
+        transform = np.tile(transform, (1, sampling, sampling))
+    otf = torch.from_numpy((transform[..., : fine // 2 + 1] * factor).astype(np.complex64))
+    return Instrument(otf, torch.from_numpy(kx).float(), torch.from_numpy(ky).float(), size, sampling)
 
 
 def model_images(
@@ -80,9 +130,10 @@ def model_images(
     image : Tensor, shape (B, S, S)
     derivatives : Tensor, shape (B, 6, S, S), or None
     """
-    kx, ky, size = instrument.kx, instrument.ky, instrument.size
+    kx, ky = instrument.kx, instrument.ky
     column = [c[:, None, None] for c in p.unbind(1)]
-    # |k'|^2 with k' the wavevector in the frame where the galaxy is circular: J^T k, J J^T = r^2 exp(eta . sigma)
+    # |k'|^2 with k' the wavevector in the frame where the galaxy is circular: J^T k, J J^T = r^2 exp(eta .
+    # sigma)
     eta = torch.sqrt(column[ETA1] ** 2 + column[ETA2] ** 2 + 1e-12)
     cosh, sinhc = torch.cosh(eta), torch.sinh(eta) / eta
     square, plus, cross = kx**2 + ky**2, kx**2 - ky**2, 2 * kx * ky
@@ -98,7 +149,7 @@ def model_images(
     wave = instrument.otf * torch.exp(-1j * (kx * column[DX] + ky * column[DY]))
     base = look_up(rows, position) * wave
     if not jacobian:
-        return torch.fft.irfft2(base)[:, :size, :size], None
+        return instrument.stamps(base), None
 
     step = 0.02
     by_ln_n = (galaxy_rows(table, n * (1 + step)) - galaxy_rows(table, n * (1 - step))) / (2 * step)
@@ -118,5 +169,5 @@ def model_images(
         ],
         dim=1,
     )
-    images = torch.fft.irfft2(waves)[..., :size, :size]
+    images = instrument.stamps(waves)
     return images[:, 0], images[:, 1:]

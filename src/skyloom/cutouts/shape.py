@@ -15,8 +15,8 @@ def semi_major_of(
 ) -> float:
     """Half-light radius along the major axis, pixels, the PSF's blur included.
 
-    From the curve of growth in ellipses of the source's second moments, out to `reach` of their semi-axes, after
-    adding what masked pixels hide as the mean of the usable ones in the same ring.
+    From the curve of growth in ellipses of the source's second moments, out to `reach` of their semi-axes,
+    after adding what masked pixels hide as the mean of the usable ones in the same ring.
 
     Parameters
     ----------

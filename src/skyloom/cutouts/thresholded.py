@@ -1,8 +1,8 @@
 """Stamps of which only the pixels above an isophote were kept, everything else set to exactly zero.
 
-There is no sky to measure the noise on and no wing to fit: only the kept pixels enter a likelihood. The noise is
-estimated from the pixels themselves: the scatter about a local plane of the faintest kept ones, which on an isophote
-are mostly sky noise.
+There is no sky to measure the noise on and no wing to fit: only the kept pixels enter a likelihood. The
+noise is estimated from the pixels themselves: the scatter about a local plane of the faintest kept ones,
+which on an isophote are mostly sky noise.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ MIN_PIXELS = 150
 """Kept pixels below which a stamp is dropped: too few to fix size, n and shape at once."""
 
 ASSUMED_CORRELATION = {"optical": 0.4, "infrared": 0.65}
-"""Lag-1 correlation of noise drizzled to 0.06" from 0.05" (ACS) and from 0.13" pixels (WFC3/IR), beyond 1000 nm.
+"""Lag-1 correlation of noise drizzled to 0.06" from 0.05" (ACS) and from 0.13" pixels (WFC3/IR), beyond 1000
+nm.
 
-It cannot be measured where the sky was cut away; these are what whole stamps of the same ratio of pixels show.
+It cannot be measured where the sky was cut away; these are what whole stamps of the same ratio of pixels
+show.
 """
 
 
@@ -52,7 +54,9 @@ def cut_thresholded(
         return "no noise to be seen"
     smooth = np.clip(ndimage.gaussian_filter(np.where(own, image, 0.0), 1.0), 0.0, None)
     threshold = float(np.percentile(image[own], 2))
-    variance = sky_rms**2 * (1 + 0.05 * smooth / threshold)  # photons of the source: a few per cent at the isophote
+    variance = sky_rms**2 * (
+        1 + 0.05 * smooth / threshold
+    )  # photons of the source: a few per cent at the isophote
     semi_axis = _semi_axis(image, own)
     framed = frame(
         image,
@@ -79,8 +83,8 @@ def _extent(own: NDArray[np.bool_], ix: int, iy: int) -> float:
 def _faint_scatter(image: NDArray[np.float64], own: NDArray[np.bool_], rho: float) -> float:
     """Sky scatter from second differences along both axes, over the faintest third of the kept pixels.
 
-    For noise whose correlation falls as rho, rho^4 (a Gaussian's) with distance, ``p[-1] - 2 p[0] + p[1]`` has
-    6 - 8 rho + 2 rho^4 times a pixel's variance.
+    For noise whose correlation falls as rho, rho^4 (a Gaussian's) with distance, ``p[-1] - 2 p[0] + p[1]``
+    has 6 - 8 rho + 2 rho^4 times a pixel's variance.
     """
     faint = own & (image < np.percentile(image[own], 40))
     parts = []
@@ -96,7 +100,9 @@ def _faint_scatter(image: NDArray[np.float64], own: NDArray[np.bool_], rho: floa
 
 
 def _semi_axis(image: NDArray[np.float64], own: NDArray[np.bool_]) -> float:
-    """Second-moment semi-major axis, pixels: 0.97 half-light radii for a whole exponential disc, less for a cut one."""
+    """Second-moment semi-major axis, pixels: 0.97 half-light radii for a whole exponential disc, less for a
+    cut one.
+    """
     yy, xx = np.nonzero(own)
     w = image[own] / image[own].sum()
     dx, dy = xx - (w * xx).sum(), yy - (w * yy).sum()

@@ -16,11 +16,14 @@ from skyloom.generators.registry import load_model
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["asinh_stretch", "choose_galaxies", "draw_picture"]
+__all__ = ["COLOURS", "TEXT", "asinh_stretch", "choose_galaxies", "draw_picture"]
 
 Image = NDArray[np.float64]
-_COLOURS = ("#04050a", "#141c2e", "#3d5270", "#8f9aa6", "#d9cfc0", "#fffaf0")
-_GROUND, _TEXT = "#04050a", "#c8ccd4"
+COLOURS: tuple[str, ...] = ("#04050a", "#141c2e", "#3d5270", "#8f9aa6", "#d9cfc0", "#fffaf0")
+"""Of the sky, from black to the brightest."""
+
+TEXT = "#c8ccd4"
+_GROUND = "#04050a"
 _FINE = 4  # pixels of the noise-free drawing along a pixel of the field
 
 
@@ -98,7 +101,7 @@ def draw_picture(
     table, scale = Table.read(truth), float(header["GS_SCALE"])
     rows = choose_galaxies(table, len(field), scale, 10)
     sigma = 1.4826 * float(np.median(np.abs(field - np.median(field))))
-    colours = LinearSegmentedColormap.from_list("night", _COLOURS)
+    colours = LinearSegmentedColormap.from_list("night", COLOURS)
 
     wide, high, side = 17.3, 10.2, 9.5  # inches: the figure, the field
     figure = Figure(figsize=(wide, high), facecolor=_GROUND)
@@ -122,9 +125,9 @@ def draw_picture(
             box.imshow(asinh_stretch(stamp, sigma, top, top / 12), interpolation="nearest", **show)
             _bare(box)
             if place < 2:
-                box.set_title(name, color=_TEXT, fontsize=12, pad=5)
+                box.set_title(name, color=TEXT, fontsize=12, pad=5)
         magnitude = f"{table['mag'][row]:.1f} mag"
-        box.text(0.96, 0.04, magnitude, color=_TEXT, fontsize=9, ha="right", transform=box.transAxes)
+        box.text(0.96, 0.04, magnitude, color=TEXT, fontsize=9, ha="right", transform=box.transAxes)
         corner = (x - 1 - half, y - 1 - half)
         axes.add_patch(
             Rectangle(corner, 2 * half, 2 * half, fill=False, edgecolor="#8fb4d8", lw=0.6, alpha=0.7)
@@ -132,8 +135,8 @@ def draw_picture(
     weights = f", weights {header['WEIGHTS'][:12]}" if header["WEIGHTS"] else ""
     title = f"Euclid-like field of {len(table)} galaxies by the model “{header['MODEL']}”{weights}"
     caption = "as drawn: no PSF, no pixel, no noise; as observed: cut from the field"
-    figure.text(0.15 / wide, (side + 0.43) / high, title, color=_TEXT, fontsize=13, va="bottom")
-    figure.text(left, 0.1 / high, caption, color=_TEXT, fontsize=9.5)
+    figure.text(0.15 / wide, (side + 0.43) / high, title, color=TEXT, fontsize=13, va="bottom")
+    figure.text(left, 0.1 / high, caption, color=TEXT, fontsize=9.5)
     figure.savefig(picture, dpi=100, facecolor=_GROUND)
     return header
 
@@ -162,5 +165,5 @@ def _bare(axes: Axes) -> None:
 
 def _scale_bar(axes: Axes, size: int, length: float, text: str) -> None:
     left = bottom = 0.03 * size
-    axes.plot([left, left + length], [bottom, bottom], color=_TEXT, lw=1.6)
-    axes.text(left + length / 2, bottom + 0.008 * size, text, color=_TEXT, fontsize=10, ha="center")
+    axes.plot([left, left + length], [bottom, bottom], color=TEXT, lw=1.6)
+    axes.text(left + length / 2, bottom + 0.008 * size, text, color=TEXT, fontsize=10, ha="center")

@@ -1,11 +1,10 @@
-"""The built-in generator `cosmos`, the family it belongs to, and the answer to requests nobody else answers."""
+"""The built-in generator `cosmos`, its family, and the answer to requests that nobody else answers."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from skyloom.descriptors import GeneratorEntry, GeneratorFamily
-from skyloom.errors import PluginError, SkyloomError
 from skyloom.hookspecs import hookimpl
 from skyloom.profiles import Generator, GeneratorSpec, ProfileBatch, ProfileRequest
 
@@ -22,9 +21,8 @@ COSMOS_WEIGHTS = Path(__file__).parent / "weights" / "cosmos.safetensors"
 
 def _cosmos_spec() -> GeneratorSpec:
     from skyloom.generators.checkpoint import read_card
-    from skyloom.generators.registry import spec_from_card
 
-    return spec_from_card(read_card(COSMOS_WEIGHTS))
+    return read_card(COSMOS_WEIGHTS).spec
 
 
 def _cosmos_card() -> str:
@@ -63,15 +61,9 @@ def skyloom_generator_families() -> list[GeneratorFamily]:
 @hookimpl(trylast=True)
 def skyloom_profiles(request: ProfileRequest) -> ProfileBatch:
     """Sample the generator that the request names."""
-    from skyloom.generators.registry import load_model
+    from skyloom.generators.registry import sample_request
 
-    generator = load_model(request.generator)
-    try:
-        return generator.sample(request.conditions, seed=request.seed, out_of_range=request.out_of_range)
-    except SkyloomError:
-        raise
-    except Exception as exc:
-        raise PluginError(f"generator '{request.generator}' failed: {type(exc).__name__}: {exc}") from exc
+    return sample_request(request)
 
 
 @hookimpl(trylast=True)

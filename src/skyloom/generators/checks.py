@@ -29,7 +29,8 @@ def check_batch(batch: object, conditions: Conditions, who: str) -> None:
     Raises
     ------
     PluginError
-        Names `who`, and the galaxy and value where one is to blame; its attribute ``galaxy_id`` is that galaxy's.
+        Names `who`, and the galaxy and value where one is to blame; its attribute ``galaxy_id`` is that
+        galaxy's.
     """
     if not isinstance(batch, ProfileBatch):
         raise PluginError(f"{who} returned a {type(batch).__name__} instead of a ProfileBatch")
@@ -39,7 +40,8 @@ def check_batch(batch: object, conditions: Conditions, who: str) -> None:
     if different.size:
         row = different[0]
         raise PluginError(
-            f"{who} returned galaxy {batch.galaxy_id[row]} in row {row}, where {conditions.galaxy_id[row]} was asked for"
+            f"{who} returned galaxy {batch.galaxy_id[row]} in row {row}, where "
+            f"{conditions.galaxy_id[row]} was asked for"
         )
     for name in _FINITE:
         values = getattr(batch, name)

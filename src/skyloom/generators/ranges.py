@@ -25,7 +25,7 @@ def surface_brightness(mag: Column, half_light_radius: Column) -> Column:
 
 
 def condition_values(conditions: Conditions, name: str) -> Column | None:
-    """One condition of all galaxies, derived ones too; NaN where not known, None when the column is missing."""
+    """One condition of all galaxies, derived ones too; NaN where not known, None without the column."""
     if name == "surface_brightness":
         if conditions.mag is None:
             return None
@@ -41,8 +41,8 @@ def apply_policy(
 ) -> tuple[Conditions, NDArray[np.str_], NDArray[np.bool_]]:
     """Do with galaxies outside a generator's ranges what the user chose.
 
-    Flux, size, Sersic index, axis ratio and angle of the profile stay as asked in every case: the conditions returned
-    here are what the learned part is drawn for.
+    Flux, size, Sersic index, axis ratio and angle of the profile stay as asked in every case: the conditions
+    returned here are what the learned part is drawn for.
 
     Parameters
     ----------
@@ -67,15 +67,20 @@ def apply_policy(
     OutOfRangeError
         For ``error``: names the first galaxy, its column, value and the range, and the choices there are.
     ConditionsError
-        When a required condition is missing.
+        When a required condition is missing or not known.
     """
     if out_of_range not in get_args(OutOfRange):
         raise BadInputError(
             f"out_of_range must be one of {', '.join(get_args(OutOfRange))}, not {out_of_range!r}"
         )
     for name in spec.required:
-        if condition_values(conditions, name) is None:
+        values = condition_values(conditions, name)
+        if values is None:
             raise ConditionsError(f"generator '{spec.name}' needs the column '{name}'")
+        if np.isnan(values).any():
+            row = int(np.argmax(np.isnan(values)))
+            galaxy = f"galaxy {conditions.galaxy_id[row]} (row {row})"
+            raise ConditionsError(f"generator '{spec.name}' needs '{name}', which is not known of {galaxy}")
     outside = _outside(conditions, spec)
     any_outside = (
         np.any([bad for bad in outside.values()], axis=0) if outside else np.zeros(len(conditions), bool)
@@ -116,11 +121,11 @@ def _message(
     low, high = spec.ranges[name]
     more = int(any_outside.sum()) - 1
     return (
-        f"galaxy {conditions.galaxy_id[row]} (row {row}): {name} = {values[row]:.6g} is outside [{low:.6g}, {high:.6g}], "
-        f"the range of generator '{spec.name}'"
+        f"galaxy {conditions.galaxy_id[row]} (row {row}): {name} = {values[row]:.6g} is outside "
+        f"[{low:.6g}, {high:.6g}], the range of generator '{spec.name}'"
         + (f" (and {more} more galax{'y' if more == 1 else 'ies'})" if more else "")
-        + "; out_of_range chooses what happens: 'error', 'clip' (the learned part of the nearest condition in range) "
-        "or 'parametric' (a Sersic)"
+        + "; out_of_range chooses what happens: 'error', 'clip' (the learned part of the nearest condition "
+        "in range) or 'parametric' (a Sersic)"
     )
 
 

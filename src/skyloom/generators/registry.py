@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +23,8 @@ from skyloom.profiles import Generator, GeneratorSpec, ProfileBatch, ProfileRequ
 
 if TYPE_CHECKING:
     from skyloom.descriptors import GeneratorEntry, GeneratorFamily
-    from skyloom.generators.checkpoint import ModelCard
 
-__all__ = ["list_models", "load_model", "request_profiles", "spec_from_card"]
+__all__ = ["list_models", "load_model", "request_profiles", "sample_request"]
 
 
 def list_models(manager: SkyloomPluginManager | None = None) -> dict[str, GeneratorEntry]:
@@ -42,7 +40,8 @@ def load_model(
     Parameters
     ----------
     name_or_path : str or path
-        The name of a registered generator, or the path of a weights file (``.safetensors``) with a model card.
+        The name of a registered generator, or the path of a weights file (``.safetensors``) with a model
+        card.
     manager : SkyloomPluginManager, optional
         The process's own by default.
 
@@ -68,7 +67,9 @@ def load_model(
         return _load_named(manager, text)
     path = Path(text)
     if not path.is_file():
-        raise CheckpointError(f"weights file '{path}' does not exist" if not path.exists() else f"'{path}' is no file")
+        raise CheckpointError(
+            f"weights file '{path}' does not exist" if not path.exists() else f"'{path}' is no file"
+        )
     state = path.stat()  # a file written anew is read anew
     return _load_file(manager, path.resolve(), state.st_mtime_ns, state.st_size)
 
@@ -106,19 +107,14 @@ def _load_file(manager: SkyloomPluginManager, path: Path, mtime_ns: int, size: i
     return family.load(path)
 
 
-def spec_from_card(card: ModelCard) -> GeneratorSpec:
-    """What a model card says of its generator, without loading the weights."""
-    given = {f.name: getattr(card, f.name) for f in fields(GeneratorSpec) if f.name != "weights_sha256"}
-    return GeneratorSpec(**given, weights_sha256=card.sha256)
-
-
 def request_profiles(request: ProfileRequest, *, manager: SkyloomPluginManager | None = None) -> ProfileBatch:
     """Ask for galaxies, through the hooks: before, profiles, after.
 
     Raises
     ------
     PluginError
-        When whoever made the galaxies broke, or gave other galaxies than asked or numbers that are not finite.
+        When whoever made the galaxies broke, or gave other galaxies than asked or numbers that are not
+        finite.
     OutOfRangeError
         As the generator's `sample`.
     """
@@ -129,7 +125,8 @@ def request_profiles(request: ProfileRequest, *, manager: SkyloomPluginManager |
         if answer is None:  # the built-in answers always, unless somebody unregistered it
             raise PluginError("no plugin answers 'skyloom_profiles'")
         batch: ProfileBatch = answer[0]
-        check_batch(batch, request.conditions, _who_made(request, answer[1], manager))
+        if not manager.is_builtin(answer[1]):  # which has checked its generator's
+            check_batch(batch, request.conditions, manager.describe(answer[1]))
         batch = call_observers("skyloom_after_profiles", manager=manager, request=request, batch=batch)
         check_batch(batch, request.conditions, "hook 'skyloom_after_profiles'")
     except Exception as exc:
@@ -138,10 +135,24 @@ def request_profiles(request: ProfileRequest, *, manager: SkyloomPluginManager |
     return batch
 
 
-def _who_made(request: ProfileRequest, plugin: str, manager: SkyloomPluginManager) -> str:
-    if not manager.is_builtin(plugin):
-        return manager.describe(plugin)
-    if request.generator in collect("skyloom_generators", manager):
-        owner = provider("skyloom_generators", request.generator, manager)
-        return f"generator '{request.generator}' of {owner}"
-    return f"generator '{request.generator}'"
+def sample_request(request: ProfileRequest) -> ProfileBatch:
+    """Sample the generator that a request names: the built-in answer to ``skyloom_profiles``.
+
+    Raises
+    ------
+    PluginError
+        Names generator, plugin and version, when it fails or does not give what was asked for.
+    """
+    manager = plugin_manager()
+    generator = load_model(request.generator, manager=manager)
+    who = f"generator '{request.generator}'"
+    if request.generator in list_models(manager):
+        who += f" of {provider('skyloom_generators', request.generator, manager)}"
+    try:
+        batch = generator.sample(request.conditions, seed=request.seed, out_of_range=request.out_of_range)
+    except SkyloomError:
+        raise
+    except Exception as exc:
+        raise PluginError(f"{who} failed: {type(exc).__name__}: {exc}") from exc
+    check_batch(batch, request.conditions, who)
+    return batch

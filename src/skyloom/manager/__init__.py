@@ -1,8 +1,9 @@
 """Where plugins come together, and how their hooks are called.
 
-`plugin_manager` registers the built-ins first, then the entry points of group ``skyloom`` in the order of their
-names, so that the order of installation never matters; then misspelt hooks are looked for. An entry point that
-cannot be imported is logged, skipped, and named when something it might have provided is asked for.
+`plugin_manager` registers the built-ins first, then the entry points of group ``skyloom`` in the order of
+their names, so that the order of installation never matters; then misspelt hooks are looked for. An entry
+point that cannot be imported is logged, skipped, and named when something it might have provided is asked
+for.
 """
 
 from skyloom.manager._build import (

@@ -113,7 +113,8 @@ def build_manager(
     Raises
     ------
     PluginError
-        For a misspelt hook, an argument no hook has, a wrapper of a first-result hook, or a plugin's name used twice.
+        For a misspelt hook, an argument no hook has, a wrapper of a first-result hook, or a plugin's name
+        used twice.
     """
     manager = SkyloomPluginManager()
     manager.add_hookspecs(hookspecs)

@@ -132,8 +132,8 @@ def call_first(
     claimed = sorted(i.plugin_name for i in implementations if not manager.is_builtin(i.plugin_name))
     if len(claimed) > 1:
         raise PluginError(
-            f"hook '{hook_name}' is claimed by {' and '.join(map(manager.describe, claimed))}: only one may answer it; "
-            f"uninstall the others or leave them out with {DISABLE_VARIABLE}=NAME"
+            f"hook '{hook_name}' is claimed by {' and '.join(map(manager.describe, claimed))}: only one may "
+            f"answer it; uninstall the others or leave them out with {DISABLE_VARIABLE}=NAME"
         )
     for implementation in implementations:
         result = _call(manager, implementation, kwargs)
@@ -172,9 +172,9 @@ def call_observers(hook_name: str, *, manager: SkyloomPluginManager | None = Non
     for implementation in observers:
         result = _call(manager, implementation, kwargs)
         if result is not None:
+            who = manager.describe(implementation.plugin_name)
             raise PluginError(
-                f"hook '{hook_name}' of {manager.describe(implementation.plugin_name)} only observes, but returned a "
-                f"{type(result).__name__}"
+                f"hook '{hook_name}' of {who} only observes, but returned a {type(result).__name__}"
             )
     return replaced
 
@@ -243,9 +243,10 @@ def _collected(hook_name: str, manager: SkyloomPluginManager) -> dict[str, tuple
             )
         for item in given:
             if item.name in found:
+                first, second = manager.describe(found[item.name][1]), manager.describe(plugin)
                 raise PluginError(
-                    f"hook '{hook_name}': the name '{item.name}' is given by {manager.describe(found[item.name][1])} "
-                    f"and by {manager.describe(plugin)}; uninstall one or leave it out with {DISABLE_VARIABLE}=NAME"
+                    f"hook '{hook_name}': the name '{item.name}' is given by {first} and by {second}; "
+                    f"uninstall one or leave it out with {DISABLE_VARIABLE}=NAME"
                 )
             found[item.name] = item, plugin
     return dict(sorted(found.items()))
@@ -261,7 +262,6 @@ def _typed(manager: SkyloomPluginManager, hook_name: str, result: Any, plugin: s
     elif hook_name == "skyloom_add_noise":
         wanted = np.ndarray
     if not isinstance(result, wanted):
-        raise PluginError(
-            f"hook '{hook_name}' of {manager.describe(plugin)} must return a {wanted.__name__}, not {result!r:.100}"
-        )
+        who = manager.describe(plugin)
+        raise PluginError(f"hook '{hook_name}' of {who} must return a {wanted.__name__}, not {result!r:.100}")
     return result

@@ -22,7 +22,8 @@ MAX_STAMP_SIZE = 8192
 MAX_PIXELS = 2**31
 """Pixels of one call's result: 8 GiB."""
 
-_GRID_POINTS_AT_ONCE = 16 * 2 * 64 * 64  # a few MB of temporaries, so that they stay in the processor's caches
+_GALAXIES_AT_ONCE = 8
+_GRID_POINTS_AT_ONCE = 8 * 2 * 128 * 128  # some MB of temporaries, to stay in the processor's caches
 
 
 class Drawable(Protocol):
@@ -116,7 +117,7 @@ def draw(
                 kind = dtype.to_complex() if otf.is_complex() else dtype
                 otf = otf.to(dtype=kind, device=device)
                 members = rows[samples == size]
-                step = max(1, min(32, _GRID_POINTS_AT_ONCE // (2 * grid.size**2)))
+                step = max(1, min(_GALAXIES_AT_ONCE, _GRID_POINTS_AT_ONCE // (2 * grid.size**2)))
                 for first in range(0, len(members), step):
                     chunk = members[first : first + step]
                     # always the same size: the last chunk is filled up, so no galaxy depends on its neighbours

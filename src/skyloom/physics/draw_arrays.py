@@ -158,19 +158,20 @@ def _to_pixels(
     """
     a, d = real[:, 0] + real[:, 1], real[:, 0] - real[:, 1]
     if imag is None:
-        e = g = torch.zeros_like(a)
+        e = g = torch.zeros_like(a[:1])
     else:
         e, g = imag[:, 0] + imag[:, 1], imag[:, 0] - imag[:, 1]
-    top, bottom = torch.cat([a, -g], dim=-1), torch.cat([-e, -d], dim=-1)
-    if offset is not None:  # turn (cos, sin) by k times the offset, along y and then along x
+    cos_y, sin_y = waves.chunk(2, dim=1)
+    if offset is None:
+        by_cos, by_sin = cos_y @ a - sin_y @ e, cos_y @ g + sin_y @ d
+    else:  # turn (cos, sin) by k times the offset, along y and then along x
         angle = offset[:, :, None] * grid.wavenumbers(real)
         c, s = angle.cos(), angle.sin()
-        c_y, s_y = c[:, 1, :, None], s[:, 1, :, None]
-        top, bottom = c_y * top - s_y * bottom, s_y * top + c_y * bottom
-    columns = torch.cat([top, bottom], dim=1)
-    rows = waves @ columns
-    if offset is not None:
-        by_cos, by_sin = rows.chunk(2, dim=-1)
-        c_x, s_x = c[:, 0, None], s[:, 0, None]
-        rows = torch.cat([c_x * by_cos - s_x * by_sin, s_x * by_cos + c_x * by_sin], dim=-1)
-    return rows @ waves.mT
+        c_y, s_y = c[:, None, 1], s[:, None, 1]
+        cos_y, sin_y = cos_y * c_y + sin_y * s_y, sin_y * c_y - cos_y * s_y
+        by_cos = torch.baddbmm(cos_y @ a, sin_y, e.expand_as(a), alpha=-1)
+        by_sin = torch.baddbmm(cos_y @ g.expand_as(a), sin_y, d)
+        c_x, s_x = c[:, None, 0], s[:, None, 0]
+        by_cos, by_sin = c_x * by_cos + s_x * by_sin, c_x * by_sin - s_x * by_cos
+    cos_x, sin_x = waves.chunk(2, dim=1)
+    return by_cos @ cos_x.mT - by_sin @ sin_x.mT

@@ -16,8 +16,9 @@ from skyloom.physics.psf import Psf
 __all__ = ["plan_samples", "residual_reach"]
 
 _TOLERANCE = 1e-5
-_COPIES_TOLERANCE = 3e-4  # before they are subtracted
-_LADDER = 1.125
+_WINGS_TOLERANCE = 5e-5  # at the middle of a stamp's edge, where it is worst
+_COPIES_TOLERANCE = 1e-3  # before they are subtracted
+_LADDER = 1.18
 _MAX_SAMPLES = 4095
 
 Floats = NDArray[np.float64]
@@ -108,8 +109,8 @@ def plan_samples(
         copies = np.exp(ln_norm[i] - b[i] * (distance / lengths) ** (1 / n[i])) / area[i]
         beyond = gammainc(2 * n[i], b[i] * (np.maximum(period / 2 - half[i], 0) / lengths) ** (1 / n[i]))
         wings = 0.5 * psf.edge(size) * (1 - beyond)
-        good = (copies < _COPIES_TOLERANCE * peak[i]) & (wings < 3 * _TOLERANCE * peak[i])
-        good &= (period >= half[i] + reach[i]) & (period >= 2 * half[i])
+        good = (copies < _COPIES_TOLERANCE * peak[i]) & (wings < _WINGS_TOLERANCE * peak[i])
+        good &= (period >= half[i] + reach[i]) & (period >= 2 * (half[i] - pixel_scale))
         samples[todo[good]] = size
         todo = todo[~good]
         rung *= _LADDER

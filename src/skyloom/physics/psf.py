@@ -85,12 +85,13 @@ class Psf:
         return float(1.0 / (max(self.profile.flux, 1e-300) / max(centre, 1e-300) + pixel_scale**2))
 
     def edge(self, samples: int) -> float:
-        """Largest surface brightness half a period from the centre, per square arcsec, for flux 1."""
+        """Mean surface brightness half a period from the centre along an axis, per square arcsec, for flux 1."""
         if samples > _MAX_SAMPLES // 2:
             return 0.0
         image = self._image(samples)
         middle, reach = len(image) // 2, samples // 2
-        return float(max(np.abs(image[middle + reach]).max(), np.abs(image[:, middle + reach]).max()))
+        near = slice(middle - reach // 2, middle + reach // 2 + 1)
+        return float(max(np.abs(image[middle + reach, near]).mean(), np.abs(image[near, middle + reach]).mean()))
 
 
 @lru_cache(maxsize=32)

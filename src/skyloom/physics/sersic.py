@@ -12,7 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.polynomial.chebyshev import Chebyshev
+from numpy.polynomial.chebyshev import Chebyshev, cheb2poly
+from numpy.typing import NDArray
 from scipy.special import gammaincinv
 
 from skyloom.physics.tables import SERSIC_N_RANGE, Table, enclosed_table, galaxy_rows, look_up, transform_table
@@ -20,15 +21,15 @@ from skyloom.physics.tables import SERSIC_N_RANGE, Table, enclosed_table, galaxy
 __all__ = ["sersic_b", "sersic_enclosed_flux", "sersic_kvalue", "sersic_ln_norm", "sersic_surface_brightness"]
 
 
-@lru_cache(maxsize=1)
-def _b_series() -> tuple[float, ...]:
-    """Chebyshev coefficients of b(n) / n in ln n, to about 1e-13."""
+@lru_cache(maxsize=8)
+def _b_series(dtype: torch.dtype, device: str) -> torch.Tensor:
+    """Coefficients of b(n) / n in powers of ln n scaled to (-1, 1): within 1e-9 of the exact."""
 
-    def ratio(ln_n: np.ndarray) -> np.ndarray:
+    def ratio(ln_n: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(gammaincinv(2 * np.exp(ln_n), 0.5) / np.exp(ln_n))
 
-    series = Chebyshev.interpolate(ratio, 28, domain=list(np.log(SERSIC_N_RANGE)))
-    return tuple(float(c) for c in series.coef)
+    series = Chebyshev.interpolate(ratio, 16, domain=list(np.log(SERSIC_N_RANGE)))
+    return torch.from_numpy(cheb2poly(series.coef)).to(dtype=dtype, device=device)
 
 
 def sersic_b(n: torch.Tensor) -> torch.Tensor:
@@ -46,10 +47,9 @@ def sersic_b(n: torch.Tensor) -> torch.Tensor:
     """
     low, high = np.log(SERSIC_N_RANGE)
     x = (2 * torch.log(n) - (low + high)) / (high - low)
-    later, last = torch.zeros_like(x), torch.zeros_like(x)  # Clenshaw's recurrence
-    for c in reversed(_b_series()[1:]):
-        later, last = c + 2 * x * later - last, later
-    return n * (_b_series()[0] + x * later - last)
+    coefficients = _b_series(n.dtype, str(n.device))
+    powers = x[..., None] ** torch.arange(len(coefficients), dtype=n.dtype, device=n.device)
+    return n * (powers @ coefficients)
 
 
 def sersic_ln_norm(n: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -142,4 +142,4 @@ def look_up(rows: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
     index = position.long()
     left = torch.gather(rows, 1, index)
     slope = torch.gather(rows.diff(dim=1), 1, index)
-    return torch.addcmul(left, slope, position - index).reshape(shape)
+    return torch.addcmul(left, slope, position.frac()).reshape(shape)

@@ -30,8 +30,8 @@ MIN_KEPT_PIXELS = 30
 def asked_conditions(cutouts: Sequence[Cutout]) -> Conditions:
     """Conditions that a generator is asked for: the Sersic fits of real cutouts.
 
-    Fluxes are in the cutouts' own units; the zero point gives the magnitude. Every cutout must have a fit, and no
-    id may stand twice.
+    Fluxes are in the cutouts' own units; the zero point gives the magnitude. Every cutout must have a
+    fit, and no id may stand twice.
     """
     fits = [_fit(c) for c in cutouts]
 
@@ -155,7 +155,9 @@ class Counterparts:
             logger.warning("%s by %s: %s", name_of(cutout), self.name, exc)
             self.set_aside.append(SetAside(name_of(cutout), "could not be drawn", str(exc)))
             return None
-        image = image + correlated_noise(cutout.variance, cutout.noise_correlation, rng)
+        image = image + correlated_noise(
+            np.nan_to_num(cutout.variance.clip(0)), cutout.noise_correlation, rng
+        )
         mask = above_isophote(image, cutout) if cutout.thresholded else cutout.mask
         if mask.sum() < MIN_KEPT_PIXELS:
             self.set_aside.append(
@@ -163,14 +165,16 @@ class Counterparts:
             )
             return None
         kept = np.where(mask, image, 0.0).astype(np.float32)
-        return replace(cutout, image=kept, mask=mask, fit=None)
+        known = np.isfinite(cutout.variance) & (cutout.variance > 0)
+        variance = np.where(known, cutout.variance, np.median(cutout.variance[cutout.mask]))
+        return replace(cutout, image=kept, mask=mask, variance=variance.astype(np.float32), fit=None)
 
 
 def above_isophote(image: NDArray[np.float64], cutout: Cutout) -> NDArray[np.bool_]:
     """Pixels that thresholding as `cutout`'s would keep.
 
-    The isophote is where the faintest 2 % of the real stamp's pixels lie; what is kept is the region at the centre
-    that stands above it after smoothing by one pixel, as a detection image is, and is positive.
+    The isophote is where the faintest 2 % of the real stamp's pixels lie; what is kept is the region at the
+    centre that stands above it after smoothing by one pixel, as a detection image is, and is positive.
     """
     isophote = float(np.percentile(cutout.image[cutout.mask], 2))
     labels, _ = ndimage.label(ndimage.gaussian_filter(image, 1.0) > isophote)
@@ -183,7 +187,7 @@ def above_isophote(image: NDArray[np.float64], cutout: Cutout) -> NDArray[np.boo
 
 
 def _distinct(batch: Sequence[Cutout]) -> list[list[int]]:
-    """Rows in groups in which no galaxy id stands twice: a galaxy's bands are asked for one after the other."""
+    """Rows in groups in which no galaxy id stands twice, for a galaxy may come in several bands."""
     groups: list[list[int]] = []
     seen: dict[int, int] = {}
     for i, cutout in enumerate(batch):

@@ -19,9 +19,9 @@ def correlated_noise(
 ) -> NDArray[np.float64]:
     """Draw Gaussian noise of a given variance map and correlation of adjacent pixels.
 
-    White noise is convolved with the kernel (a, 1, a) along both axes and scaled to unit variance, then by the square
-    root of the variance. Along an axis the correlation is then 2a / (1 + 2a^2) at lag 1, which fixes a, and
-    a^2 / (1 + 2a^2) at lag 2, close to the fourth power of lag 1 that a Gaussian resampling kernel leaves.
+    White noise is convolved with the kernel (a, 1, a) along both axes and scaled to unit variance, then by
+    the square root of the variance. Along an axis the correlation is then 2a / (1 + 2a^2) at lag 1, which
+    fixes a, and a^2 / (1 + 2a^2) at lag 2, close to the fourth power of lag 1 that a Gaussian kernel leaves.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ PSF_LIGHT_OUTSIDE = 0.01
 UNUSABLE_FIT = (
     FitFlag.FAILED | FitFlag.NOT_CONVERGED | FitFlag.RUNAWAY_SIZE | FitFlag.LOW_SNR | FitFlag.MASKED_CENTRE
 )
-"""Fits whose numbers are no conditions to ask a generator for. A poor fit is kept: it may be the structure itself."""
+"""Fits whose numbers are no conditions to ask for. A poor fit is kept: it may be the structure itself."""
 
 Refit = Callable[[Sequence[Cutout]], Sequence[SersicFit]]
 
@@ -105,8 +105,8 @@ def fit_fault(fit: SersicFit | None) -> tuple[str, str] | None:
     if worst:
         return "unusable Sersic fit", str(worst.name).lower().replace("_", " ")
     if not (fit.flux > 0 and fit.half_light_radius > 0 and 0 < fit.q <= 1 and 0.3 <= fit.sersic_n <= 6.2):
-        shown = f"flux {fit.flux:.3g}, half_light_radius {fit.half_light_radius:.3g}, n {fit.sersic_n:.3g}, q {fit.q:.3g}"
-        return "unusable Sersic fit", shown
+        size = f"half_light_radius {fit.half_light_radius:.3g}"
+        return "unusable Sersic fit", f"flux {fit.flux:.3g}, {size}, n {fit.sersic_n:.3g}, q {fit.q:.3g}"
     return None
 
 

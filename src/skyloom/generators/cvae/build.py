@@ -113,18 +113,17 @@ def wound_alike(trainer: Trainer, stamps: Stamps) -> Posteriors:
     """Posteriors of all stamps, each mirrored where needed so that all wind the same way."""
     upright, mirrored = ([_encode(trainer, stamps, flip, i) for i in _batches(stamps)] for flip in (False, True))
     means, variances = [], []
-    for (index, m, v, w), (_, m2, v2, w2) in zip(upright, mirrored, strict=True):
+    for (m, v, w), (m2, v2, w2) in zip(upright, mirrored, strict=True):
         turn = ((w - w2) < 0)[:, None]
         means.append(torch.where(turn, m2, m))
         variances.append(torch.where(turn, v2, v))
-        del index
     return Posteriors(torch.cat(means), torch.cat(variances), stamps.features)
 
 
-def _encode(trainer: Trainer, stamps: Stamps, flip: bool, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _encode(trainer: Trainer, stamps: Stamps, flip: bool, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     y = stamps.features[index]
     mean, log_variance = trainer.encoder(encoder_input(stamps, index, Jitter(stamps.q[index], flip)), y)
-    return index, mean, log_variance, winding(trainer.decoder(mean, y))
+    return mean, log_variance, winding(trainer.decoder(mean, y))
 
 
 def _batches(stamps: Stamps) -> tuple[Tensor, ...]:
@@ -155,7 +154,8 @@ def _card(name: str, splits: Splits, trainer: Trainer, prior: Prior, about: Mapp
         "architecture": trainer.config.architecture.as_dict(),
         "training": asdict(trainer.config)
         | {
-            "cutouts": {part: len(getattr(splits, part)) for part in ("train", "validation", "test", "left_out")},
+            "cutouts": {part: len(getattr(splits, part)) for part in ("train", "validation", "test")},
+            "cutouts_left_out": splits.left_out,
             "galaxies": len({(c.source, c.galaxy_id) for c in splits.train}),
         },
         "metrics": _metrics(trainer, splits),

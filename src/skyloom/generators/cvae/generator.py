@@ -18,6 +18,7 @@ from skyloom.generators.checkpoint import ModelCard, load_checkpoint
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions
 from skyloom.generators.cvae.features import condition_features
 from skyloom.generators.cvae.instrument import (
+    GridGeometry,
     encoder_input,
     grid_points,
     log_likelihood,

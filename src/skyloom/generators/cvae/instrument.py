@@ -113,7 +113,7 @@ class GridGeometry:
     def of(cls, points: Tensor, jitter: Jitter | None = None) -> GridGeometry:
         """Geometry of `grid_points`, as seen in a jittered frame."""
         r = torch.hypot(points[..., 0], points[..., 1])
-        window = (1 - torch.exp(-((r / 0.15) ** 2))) * torch.sigmoid((4.1 - r) / 0.08) * (r < 4.45)
+        window = (1 - torch.exp(-((r / 0.25) ** 2))) * torch.sigmoid((4.1 - r) / 0.08) * (r < 4.45)
         return cls(r, map_coordinates(points if jitter is None else jitter.forward(points)), window)
 
 

@@ -1,0 +1,1 @@
+"""Validation: the same measurements on real and simulated cutouts, and statistics that compare them."""

@@ -1,0 +1,161 @@
+"""Pass or fall short, and the verdict in plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from skyloom.validate.report_data import Line, Outcome, Sample, Score
+
+__all__ = ["ALLOWED_FLOORS", "cautions", "headline", "ideal_score", "judge", "verdict"]
+
+ALLOWED_FLOORS = 2.0
+"""A sample passes when it is no further from the ideal than this many times the noise floor."""
+
+_IDEALS = {"lower": 0.0, "higher": 1.0, "zero": 0.0, "half": 0.5, "one": 1.0}
+_FEW_GALAXIES = 200
+
+
+def ideal_score(better: object) -> float:
+    """The perfect score of a metric whose `better` is a word (``lower``, ``higher``, ``zero``) or a number."""
+    if isinstance(better, (int, float)) and not isinstance(better, bool):
+        return float(better)
+    return _IDEALS.get(str(better), math.nan)
+
+
+def judge(
+    value: float, error: float, floor: float, ideal: float, *, floor_error: float = math.nan, note: str = ""
+) -> Score:
+    """Judge one number against the noise floor.
+
+    It passes when its distance from the ideal is at most twice that of real galaxies from real ones, or when
+    its excess over that floor is within the error of the two: a difference that the sample cannot show is held
+    against nobody.
+
+    Parameters
+    ----------
+    value, error : float
+        One sigma; NaN for no error.
+    floor : float
+        The score of real against real.
+    ideal : float
+        The perfect score.
+    floor_error : float
+        Scatter of the floor; NaN where it is not known.
+    note : str
+    """
+    if not (math.isfinite(value) and math.isfinite(ideal)):
+        return Score(value, error, floor, "not judged", note=note or "not measured")
+    if not math.isfinite(floor):
+        if not math.isfinite(error):
+            return Score(value, error, floor, "not judged", note=note or "no noise floor")
+        outcome: Outcome = "pass" if abs(value - ideal) <= ALLOWED_FLOORS * error else "falls short"
+        return Score(value, error, floor, outcome, note=note)
+    distance, allowed = abs(value - ideal), abs(floor - ideal)
+    slack = math.hypot(*(e for e in (error, floor_error) if math.isfinite(e)))
+    passes = distance <= ALLOWED_FLOORS * allowed or distance - slack <= allowed
+    multiple = distance / allowed if allowed > 0 else (0.0 if distance == 0 else math.inf)
+    return Score(value, error, floor, "pass" if passes else "falls short", multiple, note)
+
+
+def verdict(name: str, lines: Sequence[Line], sample: Sample, real: Sample, baseline: str = "Sersic") -> str:
+    """One paragraph on one sample."""
+    passed, short = _sorted(lines, name)
+    judged = len(passed) + len(short)
+    if not judged:
+        return f"{name} could not be judged: no metric gave a number."
+    text = [f"{_grade(len(passed), judged)[0]} It passes {len(passed)} of {judged} comparisons"]
+    text.append(f" with {len(real.table)} real galaxies")
+    if short:
+        worst = ", ".join(_with_multiple(line, name) for line in short[:5])
+        more = f" and {len(short) - 5} more" if len(short) > 5 else ""
+        text.append(f" and falls short in {len(short)}: {worst}{more}")
+    text.append(".")
+    pairs = [(_distance(line, name), _distance(line, baseline)) for line in lines]
+    both = [(own, other) for own, other in pairs if own is not None and other is not None]
+    if both and name != baseline:
+        closer = sum(own < other for own, other in both)
+        passed_baseline = len(_sorted(lines, baseline)[0])
+        text.append(
+            f" It is closer to the real galaxies than plain Sersic profiles in {closer} of {len(both)};"
+            f" those pass {passed_baseline} of {judged}."
+        )
+    if sample.set_aside and sample.role == "model":
+        text.append(f" {len(sample.set_aside)} of its galaxies could not be made or measured.")
+    return f"{name}: " + "".join(text)
+
+
+def headline(names: Sequence[str], lines: Sequence[Line]) -> str:
+    """One sentence on all judged samples."""
+    parts = []
+    for name in names:
+        passed, short = _sorted(lines, name)
+        parts.append(f"{name} {_grade(len(passed), len(passed) + len(short))[1]}")
+    return "; ".join(parts) + "." if parts else "Nothing was judged."
+
+
+def cautions(real: Sample, samples: Mapping[str, Sample]) -> list[str]:
+    """What a reader should hold against the numbers themselves."""
+    found = []
+    n = len(real.table)
+    if n < _FEW_GALAXIES:
+        found.append(
+            f"Only {n} real galaxies were judged: the noise floor is high, and only large differences show. "
+            "A pass says little; a failure is one."
+        )
+    if real.read and len(real.set_aside) > 0.2 * real.read:
+        found.append(
+            f"{len(real.set_aside)} of {real.read} cutouts were set aside (listed below): what is judged may not"
+            " be what the survey holds."
+        )
+    for sample in samples.values():
+        lost = {tool: _lost(counts) for tool, counts in sample.failed.items()}
+        bad = [f"{tool} ({count})" for tool, count in lost.items() if count > 0.1 * max(len(sample.table), 1)]
+        if bad:
+            found.append(f"More than a tenth of the measurements failed in {sample.name}: {', '.join(bad)}.")
+    return found
+
+
+def _lost(counts: Mapping[str, int]) -> int:
+    return max((counts.get(k, 0) for k in ("failed", "no_fit", "few_pixels", "bad_input")), default=0)
+
+
+def _sorted(lines: Sequence[Line], name: str) -> tuple[list[Line], list[Line]]:
+    """Lines that a sample passes, and those it falls short in, worst first."""
+    scored = [line for line in lines if name in line.scores]
+    passed = [line for line in scored if line.scores[name].outcome == "pass"]
+    short = [line for line in scored if line.scores[name].outcome == "falls short"]
+    return passed, sorted(short, key=lambda line: -_or_zero(line.scores[name].multiple))
+
+
+def _grade(passed: int, judged: int) -> tuple[str, str]:
+    share = passed / judged if judged else 0.0
+    if judged and passed == judged:
+        return (
+            "These measurements cannot tell it from real galaxies.",
+            "cannot be told from real galaxies by these measurements",
+        )
+    if share >= 0.8:
+        return "It is close to real galaxies, with exceptions.", "is close to real galaxies, with exceptions"
+    if share >= 0.5:
+        return "It resembles real galaxies in part.", "resembles real galaxies in part"
+    return "It does not look like real galaxies.", "does not look like real galaxies"
+
+
+def _with_multiple(line: Line, name: str) -> str:
+    multiple = line.scores[name].multiple
+    if not math.isfinite(multiple):
+        return line.label
+    times = f"{multiple:.1f}" if multiple < 100 else "over 100"
+    return f"{line.label} ({times} × the floor)"
+
+
+def _distance(line: Line, name: str) -> float | None:
+    score = line.scores.get(name)
+    if score is None or not math.isfinite(score.value):
+        return None
+    return abs(score.value - line.ideal)
+
+
+def _or_zero(value: float) -> float:
+    return 0.0 if math.isnan(value) else value

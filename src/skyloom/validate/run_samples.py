@@ -1,0 +1,182 @@
+"""The samples of a validation: chosen, simulated, and measured by the same code."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skyloom.conditions import Conditions
+from skyloom.cutouts.hdf5 import is_cutouts_file, read_cutouts, read_provenance, write_cutouts
+from skyloom.errors import CutoutError
+from skyloom.generators.ranges import apply_policy
+from skyloom.profiles import Generator
+from skyloom.stamps import Cutout, CutoutSet, SersicFit
+from skyloom.validate.counterparts import Counterparts, asked_conditions
+from skyloom.validate.measure import count_flags, measure_cutouts
+from skyloom.validate.report_data import Role, Sample
+from skyloom.validate.sample import Screening, SetAside
+
+__all__ = ["Progress", "default_refit", "in_part", "in_ranges", "measured_sample", "simulate"]
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+"""Told of a stage's name, what is done and how much there is."""
+
+
+def default_refit(cutouts: Sequence[Cutout]) -> Sequence[SersicFit]:
+    """The Sersic fit that ``skyloom ingest`` gives real cutouts; imports torch."""
+    from skyloom.cutouts.measure import fit_sersic
+
+    return fit_sersic(cutouts)
+
+
+def in_ranges(generators: Sequence[Generator]) -> Callable[[Cutout], tuple[str, str] | None]:
+    """A selection of cutouts whose conditions lie within the ranges of all generators.
+
+    What a generator was not made for is left out of every sample, so that all are of the same galaxies.
+    """
+
+    def keep(cutout: Cutout) -> tuple[str, str] | None:
+        asked: Conditions = asked_conditions([cutout])
+        for generator in generators:
+            spec = generator.spec
+            if apply_policy(asked, spec, "parametric")[2].any():
+                return f"outside the ranges of model '{spec.name}'", _values(cutout)
+        return None
+
+    return keep
+
+
+def in_part(part: str) -> Callable[[Cutout], tuple[str, str] | None]:
+    """A selection of one part of the split that ``skyloom train`` makes: ``train``, ``validation`` or ``test``."""
+    from skyloom.generators.cvae.train import split_of
+
+    def keep(cutout: Cutout) -> tuple[str, str] | None:
+        found = split_of(cutout.source, cutout.group)
+        return None if found == part else (f"not in the part '{part}'", found)
+
+    return keep
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Simulated cutouts on disk, the real row of each, and those that could not be made."""
+
+    cutouts: CutoutSet
+    rows: list[int]
+    set_aside: list[SetAside]
+
+
+def simulate(
+    real: Sequence[Cutout],
+    generator: Generator | None,
+    path: Path,
+    *,
+    seed: int,
+    identity: str,
+    progress: Progress | None = None,
+    refit: Callable[[Sequence[Cutout]], Sequence[SersicFit]] = default_refit,
+) -> _Made:
+    """Simulate the counterparts of real cutouts into a file, or take those of an earlier run with the same inputs.
+
+    Parameters
+    ----------
+    real : sequence of Cutout
+        With fits.
+    generator : Generator or None
+        None: Sersic profiles.
+    path : Path
+        The file of cutouts.
+    seed : int
+    identity : str
+        What tells the real cutouts from others.
+    progress : callable, optional
+    refit : callable
+    """
+    spec = None if generator is None else generator.spec
+    made = Counterparts(real, generator, refit, seed=seed)
+    inputs = {
+        "kind": "simulated counterparts",
+        "real": identity,
+        "count": len(real),
+        "generator": made.name,
+        "weights_sha256": spec.weights_sha256 if spec else "",
+        "seed": seed,
+    }
+    if path.exists() and is_cutouts_file(path):
+        before = read_provenance(path)
+        if {name: before.get(name) for name in inputs} == inputs:
+            logger.info("%s: taken from an earlier run", path)
+            aside = [SetAside(*item) for item in json.loads(before["set_aside"])]
+            return _Made(read_cutouts(path), list(before["rows"]), aside)
+    report: dict[str, Any] = dict(inputs)
+    write_cutouts(path, _counted(made, len(real), progress, report), provenance=report)
+    return _Made(read_cutouts(path), list(made.rows), list(made.set_aside))
+
+
+def _counted(made: Counterparts, total: int, progress: Progress | None, report: dict[str, Any]) -> Any:
+    """Pass counterparts on to the file; what is known only at their end joins the provenance, written last."""
+    for cutout in made:
+        if progress is not None:
+            progress(f"simulating {made.name}", len(made.rows), total)
+        yield cutout
+    if not made.rows:
+        reasons = made.set_aside[0].reason if made.set_aside else "no real cutouts"
+        raise CutoutError(f"{made.name} gave no cutout that can be judged: {reasons}")
+    report["rows"] = list(made.rows)
+    report["set_aside"] = json.dumps([[s.galaxy, s.reason, s.detail] for s in made.set_aside])
+
+
+def measured_sample(
+    name: str,
+    role: Role,
+    cutouts: Sequence[Cutout],
+    *,
+    screening: Screening | None = None,
+    rows: Sequence[int] | None = None,
+    set_aside: Sequence[SetAside] = (),
+    workers: int = 1,
+    resume: Path | None = None,
+    progress: Progress | None = None,
+) -> Sample:
+    """Measure a sample; the column ``real_row`` says which real galaxy a row belongs to."""
+
+    def told(done: int, total: int) -> None:
+        if progress is not None:
+            progress(f"measuring {name}", done, total)
+
+    table = measure_cutouts(cutouts, workers=workers, resume=resume, progress=told)
+    table["real_row"] = np.arange(len(table)) if rows is None else np.asarray(rows, dtype=np.int64)
+    table.meta["sample"] = name
+    aside = [*(screening.set_aside if screening else ()), *set_aside]
+    return Sample(
+        name=name,
+        role=role,
+        table=table,
+        set_aside=aside,
+        read=screening.read if screening else len(cutouts) + len(aside),
+        failed=count_flags(table),
+        notes=dict(screening.notes) if screening else {},
+    )
+
+
+def _values(cutout: Cutout) -> str:
+    fit = cutout.fit
+    if fit is None:
+        return ""
+    mag = cutout.zero_point - 2.5 * np.log10(fit.flux)
+    values: Mapping[str, float] = {
+        "mag": mag,
+        "half_light_radius": fit.half_light_radius,
+        "sersic_n": fit.sersic_n,
+        "q": fit.q,
+        "wavelength": cutout.wavelength,
+    }
+    return ", ".join(f"{k} {v:.4g}" for k, v in values.items())

@@ -1,0 +1,50 @@
+"""Means that must come out at a known number: shears at 0, chi2 at 1."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyloom.validate.statistics_conditional import MIN_IN_BIN
+
+__all__ = ["binned_chi2", "mean_and_error", "mean_shear"]
+
+
+def mean_and_error(x: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and the error of the mean, sigma / sqrt(N); NaN with fewer than two."""
+    if len(x) < 2:
+        return float("nan"), float("nan")
+    return float(x.mean()), float(x.std(ddof=1) / np.sqrt(len(x)))
+
+
+def mean_shear(
+    g1: NDArray[np.float64], g2: NDArray[np.float64]
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Mean of both components and errors: galaxies have no common direction, so what is not 0 has leaked in."""
+    return mean_and_error(g1), mean_and_error(g2)
+
+
+def binned_chi2(
+    chi2: NDArray[np.float64], x: NDArray[np.float64], edges: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean chi2 a pixel in bins of x, e.g. of magnitude: a mean over all hides that the bright underfit.
+
+    Parameters
+    ----------
+    chi2 : ndarray, shape (N,)
+        Of each reconstructed galaxy, a pixel.
+    x : ndarray, shape (N,)
+    edges : ndarray, shape (B + 1,)
+
+    Returns
+    -------
+    mean, error : ndarray, shape (B,)
+        NaN for bins with fewer than five galaxies.
+    """
+    which = np.digitize(x, edges[1:-1])
+    means, errors = np.full((2, len(edges) - 1), np.nan)
+    for i in range(len(means)):
+        inside = chi2[which == i]
+        if len(inside) >= MIN_IN_BIN:
+            means[i], errors[i] = mean_and_error(inside)
+    return means, errors
