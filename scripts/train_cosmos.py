@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from skyloom.cutouts import read_cutouts
+from skyloom.cutouts.hdf5 import read_cutouts
 from skyloom.generators.cvae.build import build_model
 from skyloom.generators.cvae.train import TrainingConfig
 
@@ -48,14 +48,10 @@ ABOUT = {
 
 def main() -> None:
     """Run the stages."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "cosmos")
-    parser.add_argument(
-        "--output", type=Path, default=ROOT / "src/skyloom/generators/weights/cosmos.safetensors"
-    )
+    parser.add_argument("--output", type=Path, default=ROOT / "src/skyloom/generators/weights/cosmos.safetensors")
     parser.add_argument("--steps", type=int, default=12000)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()

@@ -7,12 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skyloom.conditions import Conditions
 from skyloom.generators.cvae.features import FEATURES, OPTIONAL, WIDTH, condition_features
 from skyloom.generators.cvae.frame import COLUMNS, ROWS, map_coordinates, node_radii, nodes, sample_map
 from skyloom.generators.cvae.instrument import GridGeometry, Jitter, grid_points, residual_grid
 from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Architecture, Decoder
 from skyloom.generators.cvae.structure import winding
-from skyloom.conditions import Conditions
 
 
 def _points(r_min: float, r_max: float, n: int = 400) -> torch.Tensor:

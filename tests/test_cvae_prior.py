@@ -21,7 +21,7 @@ def _population(n: int, noise: float) -> Posteriors:
     truth = torch.cat([torch.randn(n, 3) * 0.5 + 1, local.flatten(1)], 1)
     variance = torch.full_like(truth, noise**2 / (1 + noise**2))  # the posterior under N(0, 1)
     mean = (truth + noise * torch.randn_like(truth)) / (1 + noise**2)
-    return Posteriors(mean, variance.log(), torch.randn(n, WIDTH))
+    return Posteriors(mean, variance.log(), torch.randn(n, WIDTH), torch.ones(n, dtype=torch.bool))
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +59,16 @@ def test_a_prior_survives_its_tensors(prior):
     again = Prior.from_tensors(ARCH, prior.tensors())
     assert again.local_root.shape == (ORDERS, CELLS, CELLS)
     torch.testing.assert_close(_draw(again)[0], _draw(prior)[0])
+
+
+def test_simulated_structure_shapes_the_covariance_but_not_the_strength():
+    real, simulated = _population(100, 0.5), _population(100, 0.5)
+    quiet = Posteriors(real.mean * 0.3, real.log_variance, real.features, real.real)
+    both = Posteriors(
+        *(torch.cat([getattr(quiet, k), getattr(simulated, k)]) for k in ("mean", "log_variance", "features")),
+        torch.cat([real.real, ~simulated.real]),
+    )
+    alone, together = (_draw(fit_prior(p, ARCH, iterations=6))[0] for p in (quiet, both))
+    assert float(together[:, :3].mean()) == pytest.approx(float(alone[:, :3].mean()), abs=0.05)
+    strengths = [float(z[:, 3:].square().mean()) for z in (alone, together, _draw(fit_prior(simulated, ARCH))[0])]
+    assert abs(strengths[1] - strengths[0]) < 0.5 * abs(strengths[2] - strengths[0])

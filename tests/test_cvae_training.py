@@ -55,8 +55,8 @@ def test_training_lowers_the_loss_and_beats_the_sersic(stamps, tmp_path):
     trainer.run()
     losses = [row["loss"] for row in _losses(tmp_path)]
     assert np.mean(losses[-10:]) < np.mean(losses[:10])
-    assert float(trainer.elbo(stamps)["gain"].mean()) > 5
-    assert float(trainer.elbo(stamps)["chi2"].mean()) < float(trainer.elbo(stamps)["chi2_sersic"].mean())
+    assert float(trainer.evidence_gain(stamps)["gain"].mean()) > 5
+    assert float(trainer.evidence_gain(stamps)["chi2"].mean()) < float(trainer.evidence_gain(stamps)["chi2_sersic"].mean())
 
 
 def test_one_seed_one_run_and_a_resumed_run_makes_the_same_steps(stamps, tmp_path):
@@ -64,14 +64,14 @@ def test_one_seed_one_run_and_a_resumed_run_makes_the_same_steps(stamps, tmp_pat
     for folder in folders[:2]:
         Trainer(stamps, stamps, CONFIG, folder).run()
 
-    class Stop(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop(step, losses):
         if step == 9:
-            raise Stop
+            raise StoppedError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StoppedError):
         Trainer(stamps, stamps, CONFIG, folders[2]).run(stop)
     resumed = Trainer(stamps, stamps, CONFIG, folders[2])
     assert resumed.resume()

@@ -6,7 +6,7 @@ is installed imports no network and reads no file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -175,21 +175,42 @@ class Population:
 
 @dataclass(frozen=True)
 class Metric:
-    """A number or curve that compares simulated with real cutouts.
+    """A score that compares simulated with real galaxies.
 
     Parameters
     ----------
     name : str
-        What users select it by.
-    compare : callable (real: CutoutSet, simulated: CutoutSet) -> mapping of str to float
-        Each score with its name.
+        What users select it by, and what ``--require`` takes.
+    compute : callable (real: Table, model: Table, **context) -> mapping of str to float
+        Compares two tables of `skyloom.validate.measure.measure_cutouts`. Gives ``value``, ``error`` (one
+        sigma), ``floor`` (the value of real galaxies against real ones, at the same sizes of sample), and
+        more numbers if it likes; NaN where there is none. `context` holds ``seed`` (int), and what the run has
+        besides, such as ``train`` (a table of the training galaxies); a metric ignores what it does not need.
     summary : str
         One line for listings.
+    formula : str
+        The definition, in one line.
+    reference : str
+        The paper it comes from.
+    better : str
+        ``"lower"``, ``"higher"`` (the ideal is 1), ``"zero"``, ``"half"`` or ``"one"``: where the ideal lies.
+    label : str
+        For people; the name when it is empty.
+    group : str
+        Heading it stands under in a report.
+    quantity : str
+        Column of the tables that it judges, where it judges a single one.
     """
 
     name: str
-    compare: Callable[..., Any]
+    compute: Callable[..., Mapping[str, float]]
     summary: str = ""
+    formula: str = ""
+    reference: str = ""
+    better: str = "lower"
+    label: str = ""
+    group: str = ""
+    quantity: str = ""
 
 
 @dataclass(frozen=True)

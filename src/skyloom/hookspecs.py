@@ -93,7 +93,7 @@ def skyloom_metrics() -> Sequence[descriptors.Metric]:  # type: ignore[empty-bod
     """Give scores that compare simulated with real cutouts.
 
     Kind: collect. Called when a validation is run or its metrics are listed.
-    Example: ``return [Metric("gini", compare=compare_gini)]``.
+    Example: ``return [Metric("gini", compute=compare_gini)]``.
     """
 
 

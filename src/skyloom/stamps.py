@@ -1,6 +1,4 @@
-"""Real galaxies as postage stamps: `Cutout`, its Sersic fit, and `CutoutSet`, a file of them read row by
-row.
-"""
+"""Real galaxies as postage stamps: `Cutout`, its Sersic fit, and `CutoutSet`, read row by row."""
 
 from __future__ import annotations
 
@@ -155,8 +153,7 @@ class Cutout:
 
 @dataclass(frozen=True)
 class Dropped:
-    """A galaxy of a source that gave no cutout, and why: readers give these, so that nothing is lost in
-    silence.
+    """A galaxy of a source that gave no cutout, and why: nothing is lost in silence.
 
     Parameters
     ----------
@@ -171,9 +168,7 @@ class Dropped:
 
 
 FIT_COLUMNS = tuple(f.name for f in fields(SersicFit))
-SCALAR_COLUMNS = tuple(
-    f.name for f in fields(Cutout) if f.name not in ("image", "variance", "mask", "psf", "fit")
-)
+SCALAR_COLUMNS = tuple(f.name for f in fields(Cutout) if f.name not in ("image", "variance", "mask", "psf", "fit"))
 
 
 class CutoutSet(Sequence[Cutout]):
@@ -192,14 +187,13 @@ class CutoutSet(Sequence[Cutout]):
         Which rows, in which order; all when left out.
     """
 
-    def __init__(
-        self, path: Path, columns: dict[str, NDArray[Any]], rows: NDArray[np.intp] | None = None
-    ) -> None:
+    def __init__(self, path: Path, columns: dict[str, NDArray[Any]], rows: NDArray[np.intp] | None = None) -> None:
         self.path = Path(path)
         self._columns = columns
         self._rows = np.arange(len(columns["galaxy_id"])) if rows is None else rows
         self._file: Any = None
         self._pid = -1
+        self._identity = _identity(self.path)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -212,9 +206,7 @@ class CutoutSet(Sequence[Cutout]):
 
     @property
     def table(self) -> Table:
-        """All scalar columns, one row a cutout; a fit's columns begin with ``fit_`` (``fit_flag`` -1: no
-        fit).
-        """
+        """All scalar columns, one row a cutout; a fit's begin with ``fit_`` (``fit_flag`` -1: no fit)."""
         from astropy.table import Table
 
         return Table({name: values[self._rows] for name, values in self._columns.items()})
@@ -227,7 +219,9 @@ class CutoutSet(Sequence[Cutout]):
 
     def subset(self, rows: Any) -> CutoutSet:
         """The cutouts of a slice, mask or integer array, as a set on the same file."""
-        return CutoutSet(self.path, self._columns, self._rows[rows])
+        out = CutoutSet(self.path, self._columns, self._rows[rows])
+        out._identity = self._identity
+        return out
 
     @overload
     def __getitem__(self, index: int | np.integer[Any]) -> Cutout: ...
@@ -247,6 +241,8 @@ class CutoutSet(Sequence[Cutout]):
         if self._file is None or self._pid != os.getpid():
             import h5py
 
+            if _identity(self.path) != self._identity:
+                raise CutoutError(f"{self.path}: the file has been replaced since its cutouts were listed")
             self._file, self._pid = h5py.File(self.path, "r"), os.getpid()
         try:
             pixels = {name: self._file[name][row] for name in ("image", "variance", "mask", "psf")}
@@ -256,3 +252,12 @@ class CutoutSet(Sequence[Cutout]):
         scalars = {name: self._columns[name][row].item() for name in SCALAR_COLUMNS}
         fit = {name: self._columns[f"fit_{name}"][row].item() for name in FIT_COLUMNS}
         return Cutout(**pixels, **scalars, fit=SersicFit(**fit) if fit["flag"] >= 0 else None)
+
+
+def _identity(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is replaced: rows listed from one must not be read from another."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise CutoutError(f"{path}: no such file") from None
+    return found.st_ino, found.st_size, found.st_mtime_ns

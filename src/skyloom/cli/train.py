@@ -39,7 +39,7 @@ def command(
     """
     import torch
 
-    from skyloom.cutouts import read_cutouts
+    from skyloom.cutouts.hdf5 import read_cutouts
     from skyloom.generators.cvae.build import build_model
     from skyloom.generators.cvae.train import TrainingConfig
 

@@ -17,9 +17,7 @@ __all__ = ["report"]
 LOW_SNR, POOR_CHI2, COVERED, SEEN = 10.0, 3.0, 3.0, 0.4
 
 
-def report(
-    cutouts: list[Cutout], problem: Problem, unit: NDArray[np.float64], solution: Solution
-) -> list[SersicFit]:
+def report(cutouts: list[Cutout], problem: Problem, unit: NDArray[np.float64], solution: Solution) -> list[SersicFit]:
     """One `SersicFit` a stamp.
 
     Parameters
@@ -34,9 +32,7 @@ def report(
     image, _ = model_images(problem.instrument, solution.p, jacobian=False)
     model = solution.linear[:, :1, None] * image + solution.linear[:, 1:, None]
     used = (problem.weight > 0) & ~problem.ceiling
-    chi2 = (used * problem.weight * (problem.data - model) ** 2).sum((1, 2)) / (used.sum((1, 2)) - 7).clamp(
-        min=1
-    )
+    chi2 = (used * problem.weight * (problem.data - model) ** 2).sum((1, 2)) / (used.sum((1, 2)) - 7).clamp(min=1)
     covariance = torch.linalg.pinv(solution.normal.double(), rcond=1e-12)
     fits = []
     for i, cutout in enumerate(cutouts):
@@ -67,9 +63,9 @@ def _one(
     eta = float(np.hypot(p[ETA1], p[ETA2]))
     along = np.array([p[ETA1], p[ETA2]]) / max(eta, 1e-9)
     shape = covariance[ETA1 : ETA2 + 1, ETA1 : ETA2 + 1] * area
-    eta_error = float(np.sqrt(max(along @ shape @ along, 0.0)))
+    eta_error = float(np.sqrt(max(float(along @ shape @ along), 0.0)))
     across = np.array([-along[1], along[0]])
-    beta_error = float(np.sqrt(max(across @ shape @ across, 0.0))) / (2 * max(eta, 1e-9))
+    beta_error = float(np.sqrt(max(float(across @ shape @ across), 0.0))) / (2 * max(eta, 1e-9))
     radius, n, q = float(np.exp(p[LN_R])), float(np.exp(p[LN_N])), float(np.exp(-eta))
     flux, sky = linear * unit
     size = image.shape[0]
@@ -130,9 +126,7 @@ def _one(
 
 
 def _extent(used: np.ndarray) -> float:
-    """Pixels from the centre within which nine tenths of the pixels are used, at most to the corner of the
-    window.
-    """
+    """Radius, pixels, within which nine tenths of the pixels are used, at most half the window."""
     half = used.shape[0] / 2
     yy, xx = np.mgrid[: used.shape[0], : used.shape[1]] - (used.shape[0] - 1) / 2
     radius = np.hypot(xx, yy)

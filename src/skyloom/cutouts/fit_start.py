@@ -49,9 +49,7 @@ def fit_window(cutout: Cutout) -> int:
     return int(min(STEP * np.ceil(need / STEP), size - size % 2))
 
 
-def prepare(
-    cutouts: list[Cutout], size: int, sampling: int
-) -> tuple[Problem, torch.Tensor, NDArray[np.float64]]:
+def prepare(cutouts: list[Cutout], size: int, sampling: int) -> tuple[Problem, torch.Tensor, NDArray[np.float64]]:
     """The fit problem of stamps that share a window of `size` pixels.
 
     Returns
@@ -135,9 +133,7 @@ def _tensor(values: NDArray[np.floating]) -> torch.Tensor:
 
 
 def _moments(c: Cutout) -> tuple[float, float, float, float]:
-    """Circularised half-light radius and half-light semi-major axis (pixels, the PSF taken out), log
-    shear.
-    """
+    """Half-light radius (the PSF taken out) and half-light semi-major axis in pixels, log shear."""
     s = c.image.shape[0]
     yy, xx = np.mgrid[:s, :s] - (s - 1) / 2
     image = np.where(c.mask, c.image, 0.0).astype(np.float64)

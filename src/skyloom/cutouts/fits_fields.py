@@ -1,5 +1,4 @@
-"""Reader of a folder of FITS fields, each with SCI, ERR and PSF, and a ``detections.csv`` that lists their
-sources.
+"""Reader of a folder of FITS fields, each with SCI, ERR and PSF, and a list of their sources.
 
 The primary header gives ``FILTER``, ``PIXSCALE`` (arcsec), ``ZPAB`` (AB magnitude of one unit) and, where
 fields overlap on the sky, a common ``GROUP``. The CSV has one row a source: ``stamp`` (the field's number,
@@ -121,9 +120,7 @@ def _unsuitable(row: dict[str, Any]) -> str:
     return ""
 
 
-def _cut(
-    field: _Field, row: dict[str, Any], stamp_size: int, psf_size: int, name: str
-) -> dict[str, Any] | str:
+def _cut(field: _Field, row: dict[str, Any], stamp_size: int, psf_size: int, name: str) -> dict[str, Any] | str:
     rough = float(np.median(field.sci[field.usable]))
     scatter = 1.4826 * float(np.median(np.abs(field.sci[field.usable] - rough)))
     found = segment(field.sci - rough, scatter, field.usable, (row["x"], row["y"]))

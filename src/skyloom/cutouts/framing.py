@@ -122,7 +122,5 @@ def frame(
 
 
 def _grown(rho: float, factor: int) -> float:
-    """Variance of a sum of factor x factor pixels over that of independent ones, correlation separable, lag
-    1 only.
-    """
+    """Variance of a sum of factor^2 pixels over that of independent ones, for separable correlation."""
     return (1.0 + 2.0 * rho * (factor - 1) / factor) ** 2

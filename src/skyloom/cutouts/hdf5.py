@@ -1,5 +1,4 @@
-"""Skyloom's own files of cutouts, layout version 1 (`docs/cutouts.md`): written whole or not at all, checked
-before read.
+"""Skyloom's own files of cutouts, layout version 1: written whole or not at all, checked before read.
 
 /image      float32 (N, S, S)     one chunk a stamp, gzip with shuffle
 /variance   float32 (N, S, S)
@@ -34,9 +33,7 @@ NO_FIT = -1
 BUFFER = 64
 
 
-def write_cutouts(
-    path: Path | str, cutouts: Iterable[Cutout], *, provenance: Mapping[str, Any] | None = None
-) -> int:
+def write_cutouts(path: Path | str, cutouts: Iterable[Cutout], *, provenance: Mapping[str, Any] | None = None) -> int:
     """Write cutouts as they come, and put the file under its name only when it is whole.
 
     Parameters

@@ -1,6 +1,6 @@
-"""Reader of HDF5 files of stamps: ``galaxy_id`` (N,) and, a band, ``images/<band>`` (N, H, W) with the
-galaxy centred.
+"""Reader of HDF5 files of stamps.
 
+They hold ``galaxy_id`` (N,) and, a band, ``images/<band>`` (N, H, W) with the galaxy centred.
 ``pixel_scale_arcsec`` (and ``zero_point_ab``) are attributes of a band's images; ``zero_point_ab/<band>``
 (N,) may give zero points instead, ``redshift`` (N,) redshifts. PSFs come from ``psf.h5`` in the same folder
 (one image a band with its ``pixel_scale_arcsec``); without it HST bands get a Moffat of the drizzled
@@ -44,9 +44,7 @@ MAX_GAP = 0.25
 
 
 def accepts_hdf5_stamps(path: Path) -> bool:
-    """Whether `path` is an HDF5 file with ``galaxy_id`` and ``images``, or a folder that holds exactly
-    one.
-    """
+    """Whether `path` is an HDF5 file with ``galaxy_id`` and ``images``, or a folder with exactly one."""
     try:
         _stamps_path(path)
     except (CutoutError, OSError):
@@ -83,9 +81,7 @@ def read_hdf5_stamps(
         redshift = np.asarray(file["redshift"][:], dtype=np.float64) if "redshift" in file else ids * np.nan
         bands = {str(name): file["images"][name] for name in file["images"]}
         groups = _groups(path, ids, bands)
-        psfs = {
-            name: _psf(path, name, _scale(images, path, name), psf_size) for name, images in bands.items()
-        }
+        psfs = {name: _psf(path, name, _scale(images, path, name), psf_size) for name, images in bands.items()}
         kind = {name: looks_thresholded(images[: min(len(ids), 8)]) for name, images in bands.items()}
         for i, galaxy_id in enumerate(ids):
             for name, images in bands.items():
@@ -234,8 +230,6 @@ def _groups(path: Path, ids: NDArray[np.int64], bands: dict[str, Any]) -> list[i
                 ra, dec = ([float(r[k]) for r in rows] for k in ("ra", "dec"))
             except ValueError as exc:
                 raise CutoutError(f"{beside}: ra and dec must be degrees: {exc}") from exc
-            widest = max(
-                1.5 * images.shape[-1] * _scale(images, path, name) for name, images in bands.items()
-            )
+            widest = max(1.5 * images.shape[-1] * _scale(images, path, name) for name, images in bands.items())
             return [int(ids[k]) for k in sky_groups(ra, dec, widest)]
     return [int(i) for i in ids]

@@ -1,6 +1,6 @@
-"""Levenberg-Marquardt for a batch of Sersic fits at once (Marquardt 1963; Moré 1978), in a box, with
-Gaussian priors.
+"""Levenberg-Marquardt for a batch of Sersic fits at once, in a box, with Gaussian priors.
 
+Marquardt (1963, SIAM J. Appl. Math. 11, 431), with the scaling of Moré (1978, Lect. Notes Math. 630, 105).
 Flux and sky enter linearly: they are solved for exactly at each step (variable projection, Golub & Pereyra
 1973), and their columns stand in the normal equations, so that errors are those of all parameters together.
 """
@@ -80,9 +80,7 @@ class Solution:
     normal: torch.Tensor
 
 
-def minimise(
-    problem: Problem, start: torch.Tensor | Solution, steps: int, tolerance: float = 0.02
-) -> Solution:
+def minimise(problem: Problem, start: torch.Tensor | Solution, steps: int, tolerance: float = 0.02) -> Solution:
     """Take up to `steps` steps from `start`, (B, 6) parameters or an earlier solution.
 
     A fit has converged when a step would lower chi2 by less than `tolerance`. Those that have are left alone
@@ -118,9 +116,7 @@ def _evaluate(
     w, d = torch.where(problem.ceiling, 0.0, problem.weight), problem.data
     linear = _flux_and_sky(problem, image, w)
     if problem.ceiling.any():
-        for _ in range(
-            3
-        ):  # which pixels are above their ceiling depends on the flux, and the other way round
+        for _ in range(3):  # which pixels are above their ceiling depends on the flux, and the other way round
             above = ~problem.ceiling | (linear[:, :1, None] * image + linear[:, 1:, None] > d)
             w = torch.where(above, problem.weight, 0.0)
             linear = _flux_and_sky(problem, image, w)
@@ -128,9 +124,7 @@ def _evaluate(
         above = ~problem.ceiling | (linear[:, :1, None] * image + linear[:, 1:, None] > d)
         w = torch.where(above, problem.weight, 0.0)
     residual = d - linear[:, :1, None] * image - linear[:, 1:, None]
-    prior = (((p - problem.prior_mean) / problem.prior_sigma) ** 2).sum(1) + linear[:, 1] ** 2 * _sky_prior(
-        problem
-    )
+    prior = (((p - problem.prior_mean) / problem.prior_sigma) ** 2).sum(1) + linear[:, 1] ** 2 * _sky_prior(problem)
     return image, linear, (w * residual**2).sum((1, 2)) + prior, w, derivatives
 
 
@@ -175,9 +169,7 @@ def _step(problem: Problem, solution: Solution, rows: torch.Tensor, tolerance: f
 
     # A parameter on the box's edge whose gradient points out of it is held.
     edge = 1e-6
-    held = ((p <= problem.low + edge) & (gradient[:, :6] < 0)) | (
-        (p >= problem.high - edge) & (gradient[:, :6] > 0)
-    )
+    held = ((p <= problem.low + edge) & (gradient[:, :6] < 0)) | ((p >= problem.high - edge) & (gradient[:, :6] > 0))
     held = torch.cat([held, torch.zeros(len(p), 2, dtype=torch.bool)], dim=1)
     keep = (~held).double()
     scale = torch.sqrt(torch.diagonal(normal, dim1=1, dim2=2)).clamp(min=1e-30)

@@ -1,8 +1,8 @@
 """Conditions of real galaxies: PSF-convolved Sersic fits to cutouts, in batches.
 
-Weights: inverse of the stamp's noise variance plus `MODEL_FLOOR` of the smoothed galaxy, squared: without it
-the pixels of a bright galaxy, whose arms and bars no Sersic has, and the PSF's own error would tell a S/N
-that no model deserves.
+Weights: inverse of the stamp's noise variance plus `fit_start.MODEL_FLOOR` of the smoothed galaxy, squared:
+without it the pixels of a bright galaxy, whose arms and bars no Sersic has, and the PSF's own error would
+tell a S/N that no model deserves.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,16 +14,16 @@ __all__ = ["binned_psf", "centred_psf", "fit_psf_size"]
 INTERPOLANT = "lanczos5"
 
 
-def _interpolated(psf: NDArray[np.floating], scale: float) -> object:
+def _interpolated(psf: NDArray[np.floating], scale: float) -> Any:
     import galsim
 
     image = galsim.Image(np.ascontiguousarray(psf, dtype=np.float64), scale=scale)
     return galsim.InterpolatedImage(image, x_interpolant=INTERPOLANT, normalization="flux")
 
 
-def _draw(profile: object, size: int, scale: float) -> NDArray[np.float32]:
-    out = profile.drawImage(nx=size, ny=size, scale=scale, method="no_pixel", dtype=np.float64).array  #
-    type: ignore[attr-defined] return np.asarray(out / out.sum(), dtype=np.float32)
+def _draw(profile: Any, size: int, scale: float) -> NDArray[np.float32]:
+    drawn = profile.drawImage(nx=size, ny=size, scale=scale, method="no_pixel", dtype=np.float64)
+    return np.asarray(drawn.array / drawn.array.sum(), dtype=np.float32)
 
 
 def centred_psf(
@@ -70,7 +72,7 @@ def centred_psf(
     if abs(scale / pixel_scale - 1) < 1e-3 and np.hypot(dx, dy) < 0.02:
         out = fit_psf_size(psf, size)
         return np.asarray(out / out.sum(), dtype=np.float32)
-    return _draw(_interpolated(psf, scale).shift(-dx * scale, -dy * scale), size, pixel_scale)  # type: ignore[attr-defined]
+    return _draw(_interpolated(psf, scale).shift(-dx * scale, -dy * scale), size, pixel_scale)
 
 
 def binned_psf(psf: NDArray[np.floating], pixel_scale: float, factor: int) -> NDArray[np.float32]:
@@ -83,7 +85,7 @@ def binned_psf(psf: NDArray[np.floating], pixel_scale: float, factor: int) -> ND
 
     steps = (np.arange(factor) - (factor - 1) / 2) * pixel_scale
     one = _interpolated(psf, pixel_scale)
-    points = galsim.Add([one.shift(x, y) for x in steps for y in steps])  # type: ignore[attr-defined]
+    points = galsim.Add([one.shift(x, y) for x in steps for y in steps])
     return _draw(points, psf.shape[0], pixel_scale * factor)
 
 

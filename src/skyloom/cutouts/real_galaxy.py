@@ -1,5 +1,4 @@
-"""Reader of GalSim's RealGalaxyCatalog format (Mandelbaum et al. 2012, MNRAS 420, 1518), through its FITS
-tables.
+"""Reader of GalSim's RealGalaxyCatalog format, through its FITS tables (Mandelbaum+ 2012, MNRAS 420, 1518).
 
 A catalogue table names, a galaxy, a FITS file and extension with its stamp and with its PSF, the noise
 variance and a file with the noise's correlation function. A companion ``*_fits.fits`` table, where there is
@@ -44,6 +43,9 @@ catalogues hold."""
 
 COSMOS_EXPTIME = 2028.0
 """Seconds of a COSMOS exposure (Koekemoer et al. 2007, ApJS 172, 196): turns e-/s into photons."""
+
+DEBLEND = 0.02
+"""Contrast of a neighbour: noise splits galaxies of the S/N of these stamps at less."""
 
 
 def accepts_real_galaxy(path: Path) -> bool:
@@ -138,7 +140,7 @@ def _cut(
     if not usable.any() or not variance > 0:
         return "no finite pixels or no noise variance"
     centre = (image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2
-    found = segment(image, np.sqrt(variance), usable, centre)
+    found = segment(image, np.sqrt(variance), usable, centre, deblend=DEBLEND)
     if found is None:
         return "no source at the stamp's centre"
     sky = measure_sky(image, found.free & usable)
@@ -179,9 +181,7 @@ def _catalogue_path(path: Path) -> Path:
             continue
         with fits.open(candidate) as hdus:
             table = hdus[1] if len(hdus) > 1 else None
-            if isinstance(table, fits.BinTableHDU) and set(NEEDED) <= {
-                c.lower() for c in table.columns.names
-            }:
+            if isinstance(table, fits.BinTableHDU) and set(NEEDED) <= {c.lower() for c in table.columns.names}:
                 good.append(candidate)
     if len(good) != 1:
         found = ", ".join(p.name for p in good) or "none"
@@ -223,9 +223,7 @@ def _pixels(
     name, hdu = str(rows[f"{what}_filename"][i]).strip(), int(rows[f"{what}_hdu"][i])
     where = f"{catalogue}, ident {rows['ident'][i]}"
     if Path(name).name != name:
-        raise CutoutError(
-            f"{where}: {what}_filename '{name}' is not the name of a file in the catalogue's folder"
-        )
+        raise CutoutError(f"{where}: {what}_filename '{name}' is not the name of a file in the catalogue's folder")
     try:
         if name not in opened:
             opened[name] = fits.open(catalogue.parent / name)

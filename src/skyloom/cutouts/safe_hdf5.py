@@ -65,14 +65,10 @@ def _check_dataset(dataset: Any, name: str, path: Path) -> None:
     if dataset.is_virtual:
         raise CutoutError(f"{path}: '{name}' is a virtual dataset; refused")
     if dataset.dtype.kind not in "biufSO" or dataset.dtype.hasobject:
-        raise CutoutError(
-            f"{path}: '{name}' has type {dataset.dtype}; only numbers and fixed-length text are read"
-        )
+        raise CutoutError(f"{path}: '{name}' has type {dataset.dtype}; only numbers and fixed-length text are read")
     size = dataset.size or 0
     declared = size * dataset.dtype.itemsize
     if declared > MAX_BYTES or any(side > MAX_SIDE for side in dataset.shape[1:]):
         raise CutoutError(f"{path}: '{name}' declares the absurd shape {dataset.shape}")
     if declared > 2**20 and declared > MAX_EXPANSION * dataset.id.get_storage_size():
-        raise CutoutError(
-            f"{path}: '{name}' declares {declared} bytes and stores {dataset.id.get_storage_size()}"
-        )
+        raise CutoutError(f"{path}: '{name}' declares {declared} bytes and stores {dataset.id.get_storage_size()}")

@@ -58,9 +58,7 @@ def shared_ids(
     return ids
 
 
-def _from_centre(
-    rows: Sequence[Mapping[str, Any]], field: tuple[float, str, tuple[int, int]]
-) -> NDArray[np.float64]:
+def _from_centre(rows: Sequence[Mapping[str, Any]], field: tuple[float, str, tuple[int, int]]) -> NDArray[np.float64]:
     scale, _, (height, width) = field
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     return (np.array([[r["x"], r["y"]] for r in rows]).reshape(-1, 2) - centre) * scale

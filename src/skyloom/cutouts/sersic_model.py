@@ -1,5 +1,4 @@
-"""The model that is fitted: a Sersic through the stamp's PSF, and its derivatives, for a batch of stamps at
-once.
+"""The model that is fitted: a Sersic through the stamp's PSF, and its derivatives, a batch at once.
 
 Everything happens in k space, with the Fourier transform of the Sersic family from `skyloom.physics`.
 Distances are in pixels here. The shape is a log shear (eta1, eta2): axis ratio ``q = exp(-|eta|)``, position
@@ -68,9 +67,7 @@ class Instrument:
 
 
 def is_undersampled(psf: NDArray[np.floating]) -> bool:
-    """Whether an effective PSF lets light through at its pixels' Nyquist frequency: more than 2 % along an
-    axis.
-    """
+    """Whether an effective PSF lets more than 2 % through at its pixels' Nyquist frequency, along an axis."""
     edges = np.fft.fft2(psf / psf.sum())
     half = psf.shape[0] // 2  # the highest frequency of an odd grid
     return bool(max(np.abs(edges[half, 0]), np.abs(edges[0, half])) > 0.02)

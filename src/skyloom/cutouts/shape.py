@@ -10,9 +10,7 @@ from skyloom.cutouts.detect import Segments
 __all__ = ["semi_major_of"]
 
 
-def semi_major_of(
-    image: NDArray[np.floating], usable: NDArray[np.bool_], found: Segments, reach: float = 6.0
-) -> float:
+def semi_major_of(image: NDArray[np.floating], usable: NDArray[np.bool_], found: Segments, reach: float = 6.0) -> float:
     """Half-light radius along the major axis, pixels, the PSF's blur included.
 
     From the curve of growth in ellipses of the source's second moments, out to `reach` of their semi-axes,

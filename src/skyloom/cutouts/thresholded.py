@@ -54,9 +54,7 @@ def cut_thresholded(
         return "no noise to be seen"
     smooth = np.clip(ndimage.gaussian_filter(np.where(own, image, 0.0), 1.0), 0.0, None)
     threshold = float(np.percentile(image[own], 2))
-    variance = sky_rms**2 * (
-        1 + 0.05 * smooth / threshold
-    )  # photons of the source: a few per cent at the isophote
+    variance = sky_rms**2 * (1 + 0.05 * smooth / threshold)  # photons of the source: a few per cent at the isophote
     semi_axis = _semi_axis(image, own)
     framed = frame(
         image,
@@ -100,9 +98,7 @@ def _faint_scatter(image: NDArray[np.float64], own: NDArray[np.bool_], rho: floa
 
 
 def _semi_axis(image: NDArray[np.float64], own: NDArray[np.bool_]) -> float:
-    """Second-moment semi-major axis, pixels: 0.97 half-light radii for a whole exponential disc, less for a
-    cut one.
-    """
+    """Second-moment semi-major axis, pixels: 0.97 half-light radii of an exponential disc, less if cut."""
     yy, xx = np.nonzero(own)
     w = image[own] / image[own].sum()
     dx, dy = xx - (w * xx).sum(), yy - (w * yy).sum()

@@ -27,7 +27,11 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-BUILTIN: tuple[str, ...] = ("skyloom.generators.builtin", "skyloom.cutouts.builtin")
+BUILTIN: tuple[str, ...] = (
+    "skyloom.generators.builtin",
+    "skyloom.cutouts.builtin",
+    "skyloom.validate.builtin",
+)
 """Modules with hook implementations of our own; plugins like any other, registered first."""
 
 DISABLE_VARIABLE = "SKYLOOM_DISABLE_PLUGINS"

@@ -16,8 +16,8 @@ from skyloom.physics.psf import Psf
 __all__ = ["plan_samples", "residual_reach"]
 
 _TOLERANCE = 1e-5
-_WINGS_TOLERANCE = 5e-5  # at the middle of a stamp's edge, where it is worst
-_COPIES_TOLERANCE = 1e-3  # before they are subtracted
+_WINGS_TOLERANCE = 4e-5  # at the middle of a stamp's edge, where it is worst
+_COPIES_TOLERANCE = 3e-4  # before they are subtracted
 _LADDER = 1.18
 _MAX_SAMPLES = 4095
 

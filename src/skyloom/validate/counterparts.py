@@ -57,7 +57,7 @@ def sersic_galaxy(fit: SersicFit) -> galsim.GSObject:
     return round_.shear(q=fit.q, beta=fit.beta * galsim.radians)
 
 
-def draw_through(galaxy: galsim.GSObject, cutout: Cutout) -> NDArray[np.float64]:
+def draw_through(galaxy: galsim.GSObject, cutout: Cutout, *, shifted: bool = True) -> NDArray[np.float64]:
     """Draw a galaxy as `cutout` was seen, without noise: its effective PSF (pixel included), offset and sky.
 
     Parameters
@@ -66,6 +66,8 @@ def draw_through(galaxy: galsim.GSObject, cutout: Cutout) -> NDArray[np.float64]
         Centred; flux in the cutout's units.
     cutout : Cutout
         With a fit, which gives the offset and the constant sky.
+    shifted : bool
+        Whether to move the galaxy to the fitted centre; False for one that is there already.
 
     Returns
     -------
@@ -75,7 +77,7 @@ def draw_through(galaxy: galsim.GSObject, cutout: Cutout) -> NDArray[np.float64]
     psf_image = galsim.Image(np.asarray(cutout.psf, dtype=np.float64), scale=cutout.pixel_scale)
     psf = galsim.InterpolatedImage(psf_image, flux=1.0)
     height, width = cutout.image.shape
-    seen = galsim.Convolve(galaxy.shift(fit.dx, fit.dy), psf)
+    seen = galsim.Convolve(galaxy.shift(fit.dx, fit.dy) if shifted else galaxy, psf)
     image = seen.drawImage(
         nx=width, ny=height, scale=cutout.pixel_scale, method="no_pixel", dtype=np.float64
     ).array

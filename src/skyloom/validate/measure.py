@@ -46,7 +46,7 @@ def measure_cutouts(
     Parameters
     ----------
     cutouts : sequence or other iterable of Cutout
-        Read one by one, so neither a `skyloom.stamps.CutoutSet` nor stamps drawn as they are asked for fill the
+        Read one by one: neither a `skyloom.stamps.CutoutSet` nor stamps drawn when asked for fill the
         memory. Rows of a sequence that cannot be read are flagged; an iterable's errors are raised.
     workers : int
         Processes. They are spawned: a script that asks for more than one needs ``if __name__ ==

@@ -109,19 +109,19 @@ def plane(
                 axes.plot(xs, ys, color=MUTED, linewidth=0.8, linestyle=":")
                 axes.annotate(text, (xs[-1], ys[-1]), color=MUTED, fontsize=7.5, ha="right", va="bottom")
             shown = points[:: max(1, -(-len(points) // MAX_POINTS))]
-            axes.scatter(*shown.T, s=6, color=colour, alpha=0.55, linewidths=0)
+            axes.scatter(shown[:, 0], shown[:, 1], s=6, color=colour, alpha=0.55, linewidths=0)
             _contours(axes, real, limits, log, REAL)
             _limits(axes, limits, invert)
             axes.set_xlabel(labels[0])
             axes.set_ylabel(labels[1])
             axes.set_title(sample)
-            text = f"{labels[1]} against {labels[0]} of {len(points)} galaxies, {sample}; contours: real galaxies."
+            text = f"{labels[1]} against {labels[0]}: {len(points)} galaxies, {sample}; contours: real galaxies."
             out.append((sample, to_svg(figure, f"p-{x}-{y}-{_slug(sample)}", text)))
     return out
 
 
 def corner(tables: Tables, names: Sequence[str], labels: Sequence[str]) -> str | None:
-    """All pairs of some quantities, as contours that hold 39 % and 86 % (one and two sigma in two dimensions)."""
+    """All pairs of some quantities, as contours that hold 39 % and 86 %: one and two sigma in a plane."""
     usable = [
         i for i, name in enumerate(names) if all(finite_column(t, name).size > 20 for t in tables.values())
     ]
@@ -242,8 +242,10 @@ def _contours(
     )
     if len(scaled) < 12 or (scaled.std(axis=0) < 1e-9).any():
         return
-    ends = [np.log10(li) if g else np.asarray(li) for li, g in zip(limits, log, strict=True)]
-    axis = [np.linspace(*end, 60) for end in ends]
+    axis: list[Array] = []
+    for limit, is_log in zip(limits, log, strict=True):
+        low, high = limit or (0.0, 1.0)
+        axis.append(np.linspace(np.log10(low), np.log10(high), 60) if is_log else np.linspace(low, high, 60))
     try:
         density = gaussian_kde(scaled.T)
     except np.linalg.LinAlgError:  # all on one line

@@ -113,7 +113,7 @@ def _residual(cutout: Cutout) -> NDArray[np.float64]:
 
 
 def _asinh(image: NDArray[np.floating], noise: float, white: float) -> NDArray[np.float64]:
-    """From 0 at -1.5 sigma to 1 at `white`, linear near the noise and logarithmic above (Lupton et al. 2004)."""
+    """From 0 at -1.5 sigma to 1 at `white`, linear near the noise, logarithmic above (Lupton et al. 2004)."""
     soft = 2.5 * noise
     low = np.arcsinh(-1.5 * noise / soft)
     return np.asarray((np.arcsinh(image / soft) - low) / (np.arcsinh(white / soft) - low))

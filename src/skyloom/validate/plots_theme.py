@@ -1,4 +1,4 @@
-"""Figures as inline SVG whose colours and fonts are the page's: they follow its light and dark theme and its print.
+"""Figures as inline SVG in the page's own colours and fonts: they follow its light and dark theme, and print.
 
 matplotlib draws with the placeholder colours below; `to_svg` puts CSS variables in their place.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["GRID", "INK", "MUTED", "PAPER", "REAL", "SERSIC", "new_figure", "sample_colours", "to_svg"]
+__all__ = ["GRID", "INK", "MUTED", "PAPER", "REAL", "SERSIC", "css_names", "new_figure", "sample_colours", "to_svg"]
 
 INK, MUTED, GRID, PAPER = "#010201", "#020302", "#030403", "#040504"
 REAL, SERSIC = "#050605", "#060706"
@@ -31,7 +31,7 @@ _VARIABLES = {
     **{colour: f"--c-model-{i}" for i, colour in enumerate(_MODELS)},
 }
 
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: it can be searched, copied and read aloud
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
@@ -65,6 +65,11 @@ def sample_colours(names: list[str]) -> dict[str, str]:
     for name in names:
         colours[name] = REAL if name == "real" else SERSIC if name == "Sersic" else next(models)
     return colours
+
+
+def css_names(names: list[str]) -> dict[str, str]:
+    """The CSS variable of each sample's colour."""
+    return {name: _VARIABLES[colour] for name, colour in sample_colours(names).items()}
 
 
 @contextmanager
@@ -107,7 +112,8 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
     width = float(figure.get_figwidth()) * 96
     view = re.search(r'viewBox="[^"]+"', text)
     assert view is not None
-    head = f'<svg {view[0]} role="img" aria-label="{label}" style="width:100%;max-width:{width:.0f}px;height:auto"'
+    size = f"width:100%;max-width:{width:.0f}px;height:auto"
+    head = f'<svg {view[0]} role="img" aria-label="{label}" style="{size}"'
     return re.sub(r"<svg[^>]*", head + ' xmlns:xlink="http://www.w3.org/1999/xlink"', text, count=1)
 
 

@@ -17,7 +17,7 @@ _FEW_GALAXIES = 200
 
 
 def ideal_score(better: object) -> float:
-    """The perfect score of a metric whose `better` is a word (``lower``, ``higher``, ``zero``) or a number."""
+    """The perfect score of a metric by its `better`: a word (see `skyloom.descriptors.Metric`) or a number."""
     if isinstance(better, (int, float)) and not isinstance(better, bool):
         return float(better)
     return _IDEALS.get(str(better), math.nan)
@@ -29,8 +29,8 @@ def judge(
     """Judge one number against the noise floor.
 
     It passes when its distance from the ideal is at most twice that of real galaxies from real ones, or when
-    its excess over that floor is within the error of the two: a difference that the sample cannot show is held
-    against nobody.
+    its excess over that floor is within the error of the two: a difference that the sample cannot show is
+    held against nobody.
 
     Parameters
     ----------
@@ -105,8 +105,8 @@ def cautions(real: Sample, samples: Mapping[str, Sample]) -> list[str]:
         )
     if real.read and len(real.set_aside) > 0.2 * real.read:
         found.append(
-            f"{len(real.set_aside)} of {real.read} cutouts were set aside (listed below): what is judged may not"
-            " be what the survey holds."
+            f"{len(real.set_aside)} of {real.read} cutouts were set aside (listed below): what is judged may"
+            " not be what the survey holds."
         )
     for sample in samples.values():
         lost = {tool: _lost(counts) for tool, counts in sample.failed.items()}

@@ -55,7 +55,7 @@ def in_ranges(generators: Sequence[Generator]) -> Callable[[Cutout], tuple[str, 
 
 
 def in_part(part: str) -> Callable[[Cutout], tuple[str, str] | None]:
-    """A selection of one part of the split that ``skyloom train`` makes: ``train``, ``validation`` or ``test``."""
+    """A selection of one part of the training's split: ``train``, ``validation`` or ``test``."""
     from skyloom.generators.cvae.train import split_of
 
     def keep(cutout: Cutout) -> tuple[str, str] | None:
@@ -84,7 +84,7 @@ def simulate(
     progress: Progress | None = None,
     refit: Callable[[Sequence[Cutout]], Sequence[SersicFit]] = default_refit,
 ) -> _Made:
-    """Simulate the counterparts of real cutouts into a file, or take those of an earlier run with the same inputs.
+    """Simulate the counterparts of real cutouts into a file, or take those of an earlier run on the same.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def simulate(
 
 
 def _counted(made: Counterparts, total: int, progress: Progress | None, report: dict[str, Any]) -> Any:
-    """Pass counterparts on to the file; what is known only at their end joins the provenance, written last."""
+    """Pass counterparts on to the file; what their end tells joins the provenance, which is written last."""
     for cutout in made:
         if progress is not None:
             progress(f"simulating {made.name}", len(made.rows), total)
@@ -148,9 +148,9 @@ def measured_sample(
 ) -> Sample:
     """Measure a sample; the column ``real_row`` says which real galaxy a row belongs to."""
 
-    def told(done: int, total: int) -> None:
+    def told(done: int, total: int | None) -> None:
         if progress is not None:
-            progress(f"measuring {name}", done, total)
+            progress(f"measuring {name}", done, total or len(cutouts))
 
     table = measure_cutouts(cutouts, workers=workers, resume=resume, progress=told)
     table["real_row"] = np.arange(len(table)) if rows is None else np.asarray(rows, dtype=np.int64)

@@ -21,8 +21,9 @@ def classifier_auc(
 ) -> tuple[float, float]:
     """Area under the ROC curve of a cross-validated classifier two-sample test.
 
-    Lopez-Paz & Oquab 2017 (ICLR). A galaxy and its own counterpart are in the same fold: else the classifier could know from one which
-    conditions the other has. Both classes weigh the same. 0.5: no better than chance; 1: always right.
+    Lopez-Paz & Oquab 2017 (ICLR). A galaxy and its own counterpart are in the same fold: else the
+    classifier could know from one which conditions the other has. Both classes weigh the same. 0.5: no
+    better than chance; 1: always right.
 
     Parameters
     ----------

@@ -18,6 +18,7 @@ from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_c
 from skyloom.generators.cvae.features import FEATURES
 from skyloom.generators.cvae.instrument import Jitter, encoder_input
 from skyloom.generators.cvae.prior import Posteriors, Prior, fit_prior
+from skyloom.generators.cvae.simulated_stamps import with_simulated_structure
 from skyloom.generators.cvae.structure import winding
 from skyloom.generators.cvae.train import Trainer, TrainingConfig, split_of
 from skyloom.generators.ranges import condition_values
@@ -109,25 +110,40 @@ def build_model(
 
 
 @torch.no_grad()
-def wound_alike(trainer: Trainer, stamps: Stamps) -> Posteriors:
-    """Posteriors of all stamps, each mirrored where needed so that all wind the same way."""
-    upright, mirrored = ([_encode(trainer, stamps, flip, i) for i in _batches(stamps)] for flip in (False, True))
+def wound_alike(trainer: Trainer, stamps: Stamps, simulated: int | None = None) -> Posteriors:
+    """Posteriors of all stamps and of simulated structure, each mirrored where needed so that all wind the same way.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    stamps : Stamps
+    simulated : int, optional
+        How many stamps of simulated structure; as many as real ones by default.
+    """
+    torch.manual_seed(trainer.config.seed)
+    count = len(stamps) if simulated is None else simulated
+    parts = [(stamps.subset(i.tolist()), True) for i in torch.arange(len(stamps)).split(32)]
+    for i in (torch.arange(count) % len(stamps)).split(32):
+        parts.append((with_simulated_structure(stamps.subset(i.tolist()), len(i), brighter=8.0), False))
     means, variances = [], []
-    for (m, v, w), (m2, v2, w2) in zip(upright, mirrored, strict=True):
-        turn = ((w - w2) < 0)[:, None]
-        means.append(torch.where(turn, m2, m))
-        variances.append(torch.where(turn, v2, v))
-    return Posteriors(torch.cat(means), torch.cat(variances), stamps.features)
+    for part, _ in parts:
+        mean, log_variance, wound = _encode(trainer, part, mirror=False)
+        other_mean, other_variance, other_wound = _encode(trainer, part, mirror=True)
+        turn = (wound < other_wound)[:, None]
+        means.append(torch.where(turn, other_mean, mean))
+        variances.append(torch.where(turn, other_variance, log_variance))
+    return Posteriors(
+        torch.cat(means),
+        torch.cat(variances),
+        torch.cat([part.features for part, _ in parts]),
+        torch.cat([torch.full((len(part),), real) for part, real in parts]),
+    )
 
 
-def _encode(trainer: Trainer, stamps: Stamps, flip: bool, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    y = stamps.features[index]
-    mean, log_variance = trainer.encoder(encoder_input(stamps, index, Jitter(stamps.q[index], flip)), y)
+def _encode(trainer: Trainer, stamps: Stamps, *, mirror: bool) -> tuple[Tensor, Tensor, Tensor]:
+    y, index = stamps.features, torch.arange(len(stamps))
+    mean, log_variance = trainer.encoder(encoder_input(stamps, index, Jitter(stamps.q, mirror)), y)
     return mean, log_variance, winding(trainer.decoder(mean, y))
-
-
-def _batches(stamps: Stamps) -> tuple[Tensor, ...]:
-    return torch.arange(len(stamps)).split(32)
 
 
 def _flatten(part: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, np.ndarray]]:
@@ -174,7 +190,7 @@ def _metrics(trainer: Trainer, splits: Splits) -> dict[str, Any]:
     if not splits.test:
         return {}
     torch.manual_seed(0)
-    found = trainer.elbo(Stamps.from_cutouts(splits.test), draws=3)
+    found = trainer.evidence_gain(Stamps.from_cutouts(splits.test), draws=3)
     sources = np.array([c.source for c in splits.test])
     out: dict[str, Any] = {}
     for source in sorted(set(sources)):

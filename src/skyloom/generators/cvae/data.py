@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -90,7 +90,7 @@ class Stamps:
     def subset(self, rows: Sequence[int]) -> Stamps:
         """The stamps of some rows."""
         index = torch.as_tensor(rows, dtype=torch.long)
-        changes = {}
+        changes: dict[str, Any] = {}
         for entry in fields(self):
             value = getattr(self, entry.name)
             if isinstance(value, Tensor):
@@ -145,15 +145,30 @@ class Stamps:
         beta, stretch = _tensor(conditions.beta), _tensor(np.sqrt(conditions.q))
         c, s = torch.cos(beta), torch.sin(beta)
         radius = _tensor(conditions.half_light_radius / pixel)
-        turn = torch.stack([torch.stack([c / stretch, -s * stretch], -1), torch.stack([s / stretch, c * stretch], -1)], -2)
+        rows = [torch.stack([c / stretch, -s * stretch], -1), torch.stack([s / stretch, c * stretch], -1)]
         return cls(
-            k_grid=grid, image=image, mask=mask, sigma=sigma, sigma_noise=sigma_noise, sersic=sersic, otf=otf, jacobian=jacobian,
-            disc_to_pixel=turn * radius[:, None, None], offset=offset,
-            angle=_tensor(grid_angle(conditions.q, conditions.beta)), sersic_n=sersic_n, q=_tensor(conditions.q),
-            flux=flux, features=condition_features(conditions), correlation=_tensor(correlation), independent=independent,
-            weight=1 / torch.sqrt(1 + excess / 500), source=tuple(c.source for c in items),
-            group=tuple(c.group for c in items), galaxy_id=tuple(int(c.galaxy_id) for c in items),
-        )  # fmt: skip
+            k_grid=grid,
+            image=image,
+            mask=mask,
+            sigma=sigma,
+            sigma_noise=sigma_noise,
+            sersic=sersic,
+            otf=otf,
+            jacobian=jacobian,
+            disc_to_pixel=torch.stack(rows, -2) * radius[:, None, None],
+            offset=offset,
+            angle=_tensor(grid_angle(conditions.q, conditions.beta)),
+            sersic_n=sersic_n,
+            q=_tensor(conditions.q),
+            flux=flux,
+            features=condition_features(conditions),
+            correlation=_tensor(correlation),
+            independent=independent,
+            weight=1 / torch.sqrt(1 + excess / 500),
+            source=tuple(c.source for c in items),
+            group=tuple(c.group for c in items),
+            galaxy_id=tuple(int(c.galaxy_id) for c in items),
+        )
 
 
 def usable(cutout: Cutout) -> bool:

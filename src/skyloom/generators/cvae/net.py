@@ -7,6 +7,7 @@ enter where the decoder has their resolution.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -73,19 +74,14 @@ class Encoder(nn.Module):
         super().__init__()
         channels = (inputs, 24, 32, 48)
         self.arch = arch
-        self.convs = nn.ModuleList(
-            DiscConv(a + _POSITION, b, stride=2) for a, b in zip(channels[:-1], channels[1:], strict=True)
-        )
+        self.convs = nn.ModuleList(DiscConv(a + _POSITION, b, stride=2) for a, b in pairwise(channels))
         self.norms = nn.ModuleList(nn.GroupNorm(4, c) for c in channels[1:])
         self.films = nn.ModuleList(Film(c, WIDTH) for c in channels[1:])
         self.hidden = nn.Sequential(nn.Linear(2 * 48 * (ROWS // 8), 128), nn.SiLU(), nn.Dropout(0.2))
         self.globals = nn.Linear(128, 2 * arch.global_latents)
-        self.local = nn.Sequential(
-            DiscConv(32 + 48 + _POSITION, 48), nn.SiLU(), DiscConv(48, 2 * arch.local_channels)
-        )
-        for layer in (self.globals, self.local[2]):
-            nn.init.normal_(layer.weight, 0, 0.01)
-            nn.init.zeros_(layer.bias)
+        self.local = nn.Sequential(DiscConv(32 + 48 + _POSITION, 48), nn.SiLU(), DiscConv(48, 2 * arch.local_channels))
+        for name, weights in [*self.globals.named_parameters(), *self.local[2].named_parameters()]:
+            nn.init.normal_(weights, 0, 0.01) if name == "weight" else nn.init.zeros_(weights)
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Encode.
@@ -133,8 +129,8 @@ class Decoder(nn.Module):
         self.norms = nn.ModuleList(nn.GroupNorm(4, c) for c in outputs)
         self.films = nn.ModuleList(Film(c, context) for c in outputs)
         self.out = DiscConv(w // 2, 4)  # four values a cell: the map at twice the resolution
-        nn.init.normal_(self.out.weight, 0, 0.01)
-        nn.init.zeros_(self.out.bias)
+        for name, weights in self.out.named_parameters():
+            nn.init.normal_(weights, 0, 0.01) if name == "weight" else nn.init.zeros_(weights)
         r = node_radii()
         self.register_buffer("edge", torch.sigmoid((3.95 - r) / 0.25)[:, None], persistent=False)
         self.register_buffer("centre", (r**2 / (r**2 + 0.01))[:, None], persistent=False)

@@ -4,7 +4,8 @@ The local latents of all training galaxies are mirrored to the same sense of win
 circulant along phi (a turned galaxy is as likely), so it is one Hermitian matrix for each angular order m; its
 complex phases between radii carry the winding, which a covariance of galaxies wound both ways would average away.
 A sample is mirrored back with probability 1/2. How strong each order is varies from galaxy to galaxy: log-normal
-amplitudes whose mean follows the conditions.
+amplitudes whose mean follows the conditions. Shapes (the covariance) are learned from real and simulated structure,
+means and strengths from real galaxies alone.
 
 The matrices are estimated by expectation maximisation (Dempster, Laird & Rubin 1977) from the encoder's Gaussian
 posteriors with the prior they were trained under, N(0, 1), divided out.
@@ -39,11 +40,14 @@ class Posteriors:
     ----------
     mean, log_variance : Tensor, shape (N, latents)
     features : Tensor, shape (N, WIDTH)
+    real : bool Tensor, shape (N,)
+        False for simulated structure.
     """
 
     mean: Tensor
     log_variance: Tensor
     features: Tensor
+    real: Tensor
 
 
 @dataclass(frozen=True)
@@ -136,16 +140,19 @@ def fit_prior(posteriors: Posteriors, arch: Architecture, *, iterations: int = 6
     -------
     Prior
     """
-    d = arch.global_latents
+    d, real = arch.global_latents, posteriors.real
     y = posteriors.features
     one_y = torch.cat([torch.ones_like(y[:, :1]), y], 1)
     variance = posteriors.log_variance.exp()
     mean_g = posteriors.mean[:, :d]
-    global_mean = _ridge(one_y, mean_g)
-    scatter = mean_g - one_y @ global_mean
-    global_cov = scatter.T @ scatter / len(y) + torch.diag(variance[:, :d].mean(0))
+    global_mean = _ridge(one_y[real], mean_g[real])
+    scatter = (mean_g - one_y @ global_mean)[real]
+    global_cov = scatter.T @ scatter / len(scatter) + torch.diag(variance[real, :d].mean(0))
 
-    informed = torch.argsort(-(1 - variance).clamp(0, 1).sum(1))[: max(8, int(0.7 * len(y)))]
+    information = (1 - variance).clamp(0, 1).sum(1)
+    least = torch.quantile(information[real], 0.3)  # the least informed real galaxies say nothing
+    informed = torch.nonzero((information >= least) | ~real)[:, 0]
+    told_real = real[informed]
     x = torch.cat([one_y, mean_g], 1)[informed]
     precision = 1 / variance[informed, d:] - 1  # of the stamp alone
     told = precision > _LEAST_INFORMATION
@@ -157,14 +164,12 @@ def fit_prior(posteriors: Posteriors, arch: Architecture, *, iterations: int = 6
     local_mean = torch.zeros(x.shape[1], cells)
     amplitudes = torch.ones(len(x), _N_GROUPS)
     for step in range(iterations):
-        covariance, amplitudes, row_means = _em_step(
-            covariance, amplitudes, x @ local_mean, precision, weighted, cells
-        )
-        local_mean = _ridge(x, row_means, strength=3.0)
+        covariance, amplitudes, row_means = _em_step(covariance, amplitudes, x @ local_mean, precision, weighted, cells)
+        local_mean = _ridge(x[told_real], row_means[told_real], strength=3.0)
         logger.info("prior: iteration %d, mean variance %.3f", step, _trace(covariance) / cells)
-    log_amplitude = torch.log(amplitudes)
-    amplitude_mean = _ridge(one_y[informed], log_amplitude, strength=3.0)
-    rest = log_amplitude - one_y[informed] @ amplitude_mean
+    log_amplitude, known = torch.log(amplitudes[told_real]), one_y[informed][told_real]
+    amplitude_mean = _ridge(known, log_amplitude, strength=3.0)
+    rest = log_amplitude - known @ amplitude_mean
     return Prior(
         arch,
         global_mean,

@@ -1,11 +1,12 @@
 """Simulated structure: spiral arms, bars, rings, clumps and dust drawn from published statistics, as maps f.
 
-A few hundred real galaxies do not show a network what an arm is. These maps do, without light profiles of their own: what
-a Sersic fit would absorb (flux, centre, size, n, q, beta) is projected out, weighted by light.
+A few hundred real galaxies do not show a network what an arm is. These maps do, without light profiles of their own:
+what a Sersic fit would absorb (flux, centre, size, n, q, beta) is projected out, weighted by light.
 
-Sources of the numbers: pitch angles 12, 18 and 26 degrees at the 16th, 50th and 84th percentile (Hart et al. 2017, MNRAS
-472, 2263); shares of light in arms and bars .03/.12/.26 and .025/.07/.13 (Lingard et al. 2020, ApJ 900, 178); bars in about
-a third of discs (Geron et al. 2025) of half-lengths 0.3 to 0.9 half-light radii (Hoyle et al. 2011, MNRAS 415, 3627).
+Sources of the numbers: pitch angles 12, 18 and 26 degrees at the 16th, 50th and 84th percentile (Hart et al. 2017,
+MNRAS 472, 2263); shares of light in arms and bars .03/.12/.26 and .025/.07/.13 (Lingard et al. 2020, ApJ 900, 178);
+bars in about a third of discs (Geron et al. 2025) of half-lengths 0.3 to 0.9 half-light radii (Hoyle et al. 2011,
+MNRAS 415, 3627).
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def simulate_structure(sersic_n: Tensor, q: Tensor) -> Tensor:
     Parameters
     ----------
     sersic_n, q : Tensor, shape (B,)
-        Discs (n below about 2.3) carry arms and bars, spheroids little but lopsidedness; discs seen edge on a dust lane.
+        Discs (n below about 2.3) carry arms and bars, spheroids little but lopsidedness; discs seen edge on a lane of
+        dust.
 
     Returns
     -------
@@ -195,8 +197,15 @@ def _without_sersic(f: Tensor, sersic_n: Tensor) -> Tensor:
     size = sersic_b(n) / n * r ** (1 / n)  # -d ln S / d ln r, up to a constant
     slope = size / (r + 0.15)  # along a shift of the centre, softened at the cusp
     basis = torch.stack(
-        [torch.ones_like(r), ln_s(n * 1.02) - ln_s(n), size]
-        + [size * torch.cos(2 * phi), size * torch.sin(2 * phi), slope * torch.cos(phi), slope * torch.sin(phi)],
+        [
+            torch.ones_like(r),
+            ln_s(n * 1.02) - ln_s(n),
+            size,
+            size * torch.cos(2 * phi),
+            size * torch.sin(2 * phi),
+            slope * torch.cos(phi),
+            slope * torch.sin(phi),
+        ],
         1,
     ).flatten(2)
     light = sersic_surface_brightness(n, r)

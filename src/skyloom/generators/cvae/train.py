@@ -22,19 +22,12 @@ import torch
 from torch import Tensor
 
 from skyloom.errors import TrainingError
-from skyloom.generators.cvae.data import GRID_SIZE, Stamps
+from skyloom.generators.cvae.data import Stamps
+from skyloom.generators.cvae.evidence import evidence_gain, kl_divergence, model_images
 from skyloom.generators.cvae.features import FEATURES, OPTIONAL
-from skyloom.generators.cvae.simulated_stamps import with_simulated_structure
-from skyloom.generators.cvae.instrument import (
-    GridGeometry,
-    Jitter,
-    encoder_input,
-    grid_points,
-    log_likelihood,
-    observe,
-    residual_grid,
-)
+from skyloom.generators.cvae.instrument import Jitter, encoder_input, log_likelihood
 from skyloom.generators.cvae.net import Architecture, Decoder, Encoder
+from skyloom.generators.cvae.simulated_stamps import with_simulated_structure
 
 __all__ = ["Trainer", "TrainingConfig", "split_of"]
 
@@ -153,9 +146,9 @@ class Trainer:
         y = _hide(stamps.features[index], config.unknown)
         mean, log_variance = self.encoder(encoder_input(stamps, index, jitter, config.noise), y)
         z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
-        model = self._model(stamps, index, z, y, jitter)
+        model = model_images(self.decoder, stamps, index, z, y, jitter)
         likelihood, _, amplitude = log_likelihood(model, stamps, index)
-        kl = _kl(mean, log_variance)
+        kl = kl_divergence(mean, log_variance)
         beta = config.beta * min(1.0, done / 0.25 + 0.05)
         loss = ((beta * kl.sum(1) - likelihood) * stamps.weight[index]).mean() / 100
         loss = loss + 0.02 * (torch.log(amplitude) ** 2).mean()
@@ -176,11 +169,6 @@ class Trainer:
             "kl_local": float(kl[:, d:].detach().sum(1).mean()),
         }
 
-    def _model(self, stamps: Stamps, index: Tensor, z: Tensor, y: Tensor, jitter: Jitter | None) -> Tensor:
-        points = grid_points(GRID_SIZE, stamps.grid_scale, stamps.angle[index])
-        residual = residual_grid(self.decoder(z, y), GridGeometry.of(points, jitter), stamps.sersic_n[index])
-        return observe(residual, stamps, index)
-
     def _batch_of(self, step: int) -> Tensor:
         """Stamps of a step: passes through shuffled galaxies, each with one of its bands."""
         size, n = self.config.batch, len(self.train_set)
@@ -192,40 +180,15 @@ class Trainer:
             picked.append(order[start : first + size - number * n])
         return torch.from_numpy(np.concatenate(picked))
 
-    @torch.no_grad()
-    def elbo(self, stamps: Stamps, draws: int = 1) -> dict[str, Tensor]:
-        """Held-out figures a galaxy, each of shape (N,).
-
-        Returns
-        -------
-        dict
-            ``gain``: ELBO less the log likelihood of the Sersic alone (f = 0), nats, a lower bound of the gain in
-            log evidence; ``chi2_sersic``, ``chi2``: a usable pixel, of the Sersic and of the posterior mean; ``kl``.
-        """
-        self.encoder.eval()
-        self.decoder.eval()
-        rows: dict[str, list[Tensor]] = {"gain": [], "chi2_sersic": [], "chi2": [], "kl": []}
-        for index in torch.arange(len(stamps)).split(32):
-            y = stamps.features[index]
-            mean, log_variance = self.encoder(encoder_input(stamps, index), y)
-            alone, chi2_alone, _ = log_likelihood(stamps.sersic[index], stamps, index)
-            _, chi2, _ = log_likelihood(self._model(stamps, index, mean, y, None), stamps, index)
-            expected = torch.zeros(len(index))
-            for _ in range(draws):
-                z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
-                expected += log_likelihood(self._model(stamps, index, z, y, None), stamps, index)[0] / draws
-            kl, pixels = _kl(mean, log_variance).sum(1), stamps.mask[index].sum((1, 2))
-            for name, value in zip(
-                rows, (expected - kl - alone, chi2_alone / pixels, chi2 / pixels, kl), strict=True
-            ):
-                rows[name].append(value)
-        return {name: torch.cat(values) for name, values in rows.items()}
+    def evidence_gain(self, stamps: Stamps, draws: int = 1) -> dict[str, Tensor]:
+        """`skyloom.generators.cvae.evidence.evidence_gain` of the networks as they are."""
+        return evidence_gain(self.encoder, self.decoder, stamps, draws)
 
     def _evaluate_average(self) -> dict[str, float]:
         current = copy.deepcopy(self._nets().state_dict())
         self._nets().load_state_dict(self.average)
         torch.manual_seed(_step_seed(self.config.seed, self.step))
-        found = self.elbo(self.validation)
+        found = self.evidence_gain(self.validation)
         score = float(found["gain"].clamp(-500, 500).mean())
         if self.best is None or score > self.best[0]:
             self.best = (score, copy.deepcopy(self.average))
@@ -282,11 +245,6 @@ class Trainer:
         kept = (self.folder / "losses.jsonl").read_text(encoding="utf-8").splitlines()[: self.step]
         (self.folder / "losses.jsonl").write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         return True
-
-
-def _kl(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL divergence of each latent from N(0, 1), nats (Kingma & Welling 2014, appendix B)."""
-    return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
 
 
 def _hide(y: Tensor, probability: float) -> Tensor:

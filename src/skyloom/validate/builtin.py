@@ -1,0 +1,20 @@
+"""The metrics that come with Skyloom."""
+
+from __future__ import annotations
+
+from skyloom.descriptors import Metric
+from skyloom.hookspecs import hookimpl
+
+__all__ = ["skyloom_metrics"]
+
+
+@hookimpl
+def skyloom_metrics() -> list[Metric]:
+    """Give them all, in the order of the report."""
+    # imported when asked for: the plugin manager loads this module for every command
+    from skyloom.validate.metrics_conditional import conditional_metrics
+    from skyloom.validate.metrics_joint import joint_metrics
+    from skyloom.validate.metrics_marginal import marginal_metrics
+    from skyloom.validate.metrics_means import mean_metrics
+
+    return [*marginal_metrics(), *mean_metrics(), *conditional_metrics(), *joint_metrics()]

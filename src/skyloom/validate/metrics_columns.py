@@ -1,0 +1,101 @@
+"""What a metric takes out of the measured tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from skyloom.validate.measure_flags import MeasureFlag
+from skyloom.validate.measure_tools import TOOLS
+
+__all__ = ["CONDITIONS", "FEATURES", "asked_conditions", "feature_matrix", "finite", "generator_of", "values"]
+
+CONDITIONS: dict[str, str] = {
+    "mag": "fit_mag",
+    "half_light_radius": "fit_half_light_radius",
+    "sersic_n": "fit_sersic_n",
+    "q": "fit_q",
+}
+"""What galaxies are asked for, and the column that says what was measured."""
+
+FEATURES: tuple[str, ...] = (
+    "moments_sigma",
+    "moments_ellipticity",
+    "moments_rho4",
+    "concentration",
+    "asymmetry",
+    "smoothness",
+    "gini",
+    "m20",
+    "residual_rms",
+    "residual_rms_smoothed",
+    "residual_asymmetry",
+)
+"""Quantities that the joint metrics look at."""
+
+_LOGARITHMIC = frozenset(
+    {"moments_sigma", "growth_half_light_radius", "fit_half_light_radius", "petrosian_radius", "fit_snr"}
+)
+_FLAG_OF = {column: f"flag_{tool.name}" for tool in TOOLS for column in tool.columns}
+
+
+def values(table: Table, name: str) -> NDArray[np.float64]:
+    """A quantity as the metrics compare it: sizes and S/N in log10; NaN where it is missing or too faint."""
+    found = np.array(table[name], dtype=np.float64)
+    if name in _LOGARITHMIC:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = np.log10(found)
+    flag = _FLAG_OF.get(name)
+    if flag is not None and flag in table.colnames:
+        found[(np.asarray(table[flag]) & MeasureFlag.LOW_SNR) > 0] = np.nan
+    found[~np.isfinite(found)] = np.nan
+    return found
+
+
+def finite(table: Table, name: str, min_snr: float = 0.0) -> NDArray[np.float64]:
+    """The finite values of a quantity, of galaxies whose fit has this S/N at least."""
+    found = values(table, name)
+    keep = np.isfinite(found)
+    if min_snr > 0:
+        keep &= np.nan_to_num(np.asarray(table["fit_snr"], dtype=float)) >= min_snr
+    return found[keep]
+
+
+def feature_matrix(
+    table: Table, names: tuple[str, ...] = FEATURES
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Quantities side by side, shape (N, D), of the rows (second result) that have all of them."""
+    matrix = np.stack([values(table, name) for name in names], axis=1)
+    rows = np.flatnonzero(np.isfinite(matrix).all(axis=1))
+    return matrix[rows], rows
+
+
+def asked_conditions(real: Table, model: Table, name: str) -> NDArray[np.float64]:
+    """What was asked of each simulated galaxy: what was measured on the real one of the same id and band.
+
+    Parameters
+    ----------
+    real, model : Table
+    name : str
+        A measured column, e.g. ``"fit_mag"``.
+
+    Returns
+    -------
+    ndarray, shape (len(model),)
+        As `values`; NaN for a simulated galaxy without a real one.
+    """
+    measured = values(real, name)
+    known = {key: measured[row] for row, key in enumerate(_keys(real))}
+    return np.array([known.get(key, np.nan) for key in _keys(model)], dtype=np.float64)
+
+
+def generator_of(context: dict[str, Any], purpose: int) -> np.random.Generator:
+    """Random numbers of one metric: the same for the same ``seed`` of the context."""
+    return np.random.default_rng([int(context.get("seed", 0)), purpose])
+
+
+def _keys(table: Table) -> list[tuple[int, str]]:
+    return [(int(i), str(b)) for i, b in zip(table["galaxy_id"], table["band"], strict=True)]

@@ -1,0 +1,103 @@
+"""Metrics of how well galaxies follow the conditions that were asked of them."""
+
+from __future__ import annotations
+
+import zlib
+from functools import partial
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+
+from skyloom.descriptors import Metric
+from skyloom.validate.metrics_columns import CONDITIONS, asked_conditions, generator_of, values
+from skyloom.validate.statistics_conditional import compare_conditional
+from skyloom.validate.statistics_score import score
+
+__all__ = ["BIASED", "conditional_metrics"]
+
+BIASED: tuple[str, ...] = (
+    "moments_sigma",
+    "moments_ellipticity",
+    "moments_rho4",
+    "concentration",
+    "asymmetry",
+    "gini",
+    "residual_rms",
+    "residual_rms_smoothed",
+)
+"""Quantities whose run with each condition is judged."""
+
+_HALF_NORMAL = 0.6745  # median of |x| of a unit normal
+
+
+def conditional_metrics() -> list[Metric]:
+    """Give ``bias_<quantity>`` and ``calibration_<condition>``."""
+    biases = [
+        Metric(
+            f"bias_{quantity}",
+            partial(_bias, quantity),
+            summary=f"run of {quantity} with magnitude, size, n, q and S/N, whichever is worst",
+            formula="max over conditions of rms over bins of (median model - median real) / std(real)",
+            label=f"{quantity.replace('_', ' ')} against conditions",
+            group="conditional bias",
+        )
+        for quantity in BIASED
+    ]
+    calibrations = [
+        Metric(
+            f"calibration_{condition}",
+            partial(_calibration, condition),
+            summary=f"{condition} measured on a simulated galaxy against the one asked for",
+            formula="median |recovered - asked| / std(real)",
+            label=f"{condition.replace('_', ' ')}, asked and recovered",
+            group="calibration",
+        )
+        for condition in CONDITIONS
+    ]
+    return [*biases, *calibrations]
+
+
+def _bias(quantity: str, real: Table, model: Table, **context: Any) -> dict[str, float]:
+    """The condition that looks worst, in units of its floor, and the value against each."""
+    rng = generator_of(context, zlib.crc32(f"bias {quantity}".encode()))
+    real_y, model_y = values(real, quantity), values(model, quantity)
+    found: dict[str, dict[str, float]] = {}
+    for condition in (*CONDITIONS.values(), "fit_snr"):
+        real_x, model_x = values(real, condition), asked_conditions(real, model, condition)
+        if not np.isfinite(model_x).any():  # not the same galaxies: their own conditions
+            model_x = values(model, condition)
+        first, second = np.isfinite(real_x + real_y), np.isfinite(model_x + model_y)
+        found[condition] = compare_conditional(
+            real_x[first], real_y[first], model_x[second], model_y[second], rng
+        )
+    judged = {name: s for name, s in found.items() if np.isfinite(s["value"])}
+    if not judged:
+        return score(float("nan"))
+    worst = max(judged, key=lambda name: judged[name]["value"] / max(judged[name]["floor"], 1e-12))
+    return judged[worst] | {f"against_{name}": s["value"] for name, s in found.items()}
+
+
+def _calibration(condition: str, real: Table, model: Table, **context: Any) -> dict[str, float]:
+    """The floor is what the errors of the fit alone would give."""
+    del context
+    column = CONDITIONS[condition]
+    asked, recovered = asked_conditions(real, model, column), values(model, column)
+    truth = values(real, column)
+    both = np.isfinite(asked + recovered)
+    scatter = float(np.nanstd(truth))
+    if both.sum() < 4 or not scatter > 0:
+        return score(float("nan"), n_model=int(both.sum()))
+    away = (recovered - asked)[both] / scatter
+    sigma = np.asarray(model[f"{column}_error"], dtype=float)[both] / scatter
+    if condition == "half_light_radius":  # compared in log10
+        sigma = sigma / (np.log(10) * np.asarray(model[column], dtype=float)[both])
+    value = float(np.median(np.abs(away)))
+    return score(
+        value,
+        1.2533 * float(np.std(np.abs(away))) / np.sqrt(len(away)),
+        _HALF_NORMAL * float(np.nanmedian(sigma)),
+        bias=float(np.median(away)),
+        bias_error=1.2533 * float(np.diff(np.percentile(away, [16, 84]))[0]) / 2 / np.sqrt(len(away)),
+        n_model=len(away),
+    )

@@ -1,0 +1,154 @@
+"""Metrics of means: profiles, power spectra, shears, chi2, failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from skyloom.descriptors import Metric
+from skyloom.validate.measure_flags import MeasureFlag
+from skyloom.validate.measure_tools import FLAGS, TOOLS
+from skyloom.validate.metrics_columns import generator_of, values
+from skyloom.validate.statistics_conditional import quantile_edges
+from skyloom.validate.statistics_score import bootstrap, half_floor, score
+from skyloom.validate.statistics_simple import binned_chi2, mean_and_error
+
+__all__ = ["mean_metrics"]
+
+
+def mean_metrics() -> list[Metric]:
+    """Give the metrics of means."""
+    return [
+        Metric(
+            "profile",
+            partial(_curve, "profile_", False),
+            "mean surface-brightness profile, from 0.1 to 4.5 half-light radii",
+            "rms over radii of (mean model - mean real) / mean real",
+            label="surface-brightness profile",
+            group="profile and spectrum",
+        ),
+        Metric(
+            "power_spectrum",
+            partial(_curve, "residual_spectrum_", True),
+            "mean power spectrum of the residual after the best Sersic",
+            "rms over wavenumbers of (mean model - mean real) / mean real power",
+            label="power spectrum of the residual",
+            group="profile and spectrum",
+        ),
+        *(
+            Metric(
+                f"mean_g{i}",
+                partial(_mean_shear, i),
+                f"mean g{i} of the fits, less that of the real galaxies: the PSF must not leak in",
+                f"mean g{i} model - mean g{i} real, g = (1 - q) / (1 + q) exp(2 i beta)",
+                better="zero",
+                label=f"mean g{i}",
+                group="size and shape",
+            )
+            for i in (1, 2)
+        ),
+        Metric(
+            "posterior_chi2",
+            _posterior_chi2,
+            "chi2 a pixel of reconstructed galaxies, in the magnitude bin where it is worst",
+            "mean over a bin of mean((image - reconstruction)^2 / variance)",
+            "Gelman, Meng & Stern 1996, Stat. Sinica 6, 733",
+            better="one",
+            label="chi2 of reconstructions",
+            group="reconstruction",
+        ),
+        Metric(
+            "failures",
+            _failures,
+            "share of failed measurements, of the tool where real and simulated differ most",
+            "max over tools of |P(failed | model) - P(failed | real)|",
+            label="failed measurements",
+            group="pixels",
+        ),
+    ]
+
+
+def _curve(prefix: str, squared: bool, real: Table, model: Table, **context: Any) -> dict[str, float]:
+    """Nodes where the real mean is below three of its errors are left out: there is no light to compare."""
+    names = [name for name in real.colnames if name.startswith(prefix)]
+    x, y = (np.stack([values(t, name) for name in names], axis=1) for t in (real, model))
+    if squared:  # they are signed roots of powers
+        x, y = x * np.abs(x), y * np.abs(y)
+    enough = np.isfinite(x).sum(axis=0) >= 8, np.isfinite(y).sum(axis=0) >= 8
+    seen = np.flatnonzero(enough[0] & enough[1])
+    if len(seen) == 0:
+        return score(float("nan"))
+    x, y = x[:, seen], y[:, seen]
+    mean, error = np.nanmean(x, axis=0), np.nanstd(x, axis=0) / np.sqrt(np.isfinite(x).sum(axis=0))
+    bright = mean > 3 * error
+    if not bright.any():
+        return score(float("nan"))
+    x, y, mean = x[:, bright], y[:, bright], mean[bright]
+
+    def distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+        with np.errstate(invalid="ignore"):
+            return float(np.sqrt(np.nanmean(((np.nanmean(b, axis=0) - np.nanmean(a, axis=0)) / mean) ** 2)))
+
+    rng = generator_of(context, 20)
+    draws = bootstrap(lambda i, j: distance(x[i], y[j]), len(x), len(y), rng, 100)
+    floor, floor_error = half_floor(lambda i, j: distance(x[i], x[j]), len(x), len(y), rng)
+    ratios = {
+        f"ratio_{names[seen[k]]}": float(np.nanmean(y[:, i]) / mean[i])
+        for i, k in enumerate(np.flatnonzero(bright))
+    }
+    return score(distance(x, y), float(draws.std()), floor, floor_error, **ratios)
+
+
+def _mean_shear(component: int, real: Table, model: Table, **context: Any) -> dict[str, float]:
+    """The floor is the error of the difference."""
+    del context
+    turn: Callable[[NDArray[np.float64]], NDArray[np.float64]] = np.cos if component == 1 else np.sin
+    means, errors, numbers = [], [], []
+    for table in (real, model):
+        q, beta = values(table, "fit_q"), values(table, "fit_beta")
+        g = (1 - q) / (1 + q) * turn(2 * beta)
+        mean, error = mean_and_error(g[np.isfinite(g)])
+        means.append(mean)
+        errors.append(error)
+        numbers.append(int(np.isfinite(g).sum()))
+    error = float(np.hypot(errors[0], errors[1]))
+    return score(means[1] - means[0], error, error, n_real=numbers[0], n_model=numbers[1])
+
+
+def _posterior_chi2(real: Table, model: Table, **context: Any) -> dict[str, float]:
+    """Takes arrays ``reconstruction_chi2`` and ``reconstruction_mag`` from the context; NaN without them."""
+    del real, model
+    chi2, mag = (context.get(f"reconstruction_{name}") for name in ("chi2", "mag"))
+    if chi2 is None or mag is None:
+        return score(float("nan"))
+    chi2, mag = np.asarray(chi2, dtype=float), np.asarray(mag, dtype=float)
+    good = np.isfinite(chi2 + mag)
+    if good.sum() < 8:
+        return score(float("nan"), n_real=int(good.sum()))
+    edges = quantile_edges(mag[good], 5)
+    means, errors = binned_chi2(chi2[good], mag[good], edges)
+    if not np.isfinite(means).any():
+        return score(float("nan"), n_real=int(good.sum()))
+    worst = int(np.nanargmax(np.abs(means - 1)))
+    bins = {f"bin_{i}": float(value) for i, value in enumerate(means)}
+    return score(means[worst], errors[worst], 1.01, n_real=int(good.sum()), **bins)
+
+
+def _failures(real: Table, model: Table, **context: Any) -> dict[str, float]:
+    del context
+    if len(real) == 0 or len(model) == 0:
+        return score(float("nan"))
+    shares = {}
+    for flag, tool in zip(FLAGS, TOOLS, strict=True):
+        a, b = (float((np.asarray(t[flag]) >= MeasureFlag.FAILED).mean()) for t in (real, model))
+        both = (a * len(real) + b * len(model)) / (len(real) + len(model))
+        error = np.sqrt(max(both * (1 - both), 0.25 / len(model)) * (1 / len(real) + 1 / len(model)))
+        shares[tool.name] = abs(a - b), float(error)
+    worst = max(shares, key=lambda name: shares[name][0])
+    value, error = shares[worst]
+    return score(value, error, error, **{f"of_{name}": share for name, (share, _) in shares.items()})
