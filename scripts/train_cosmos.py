@@ -30,13 +30,13 @@ SOURCES = {
 ABOUT = {
     "summary": "conditional VAE of galaxy structure, HST and JWST, 0.6 to 4.4 micron",
     "licence": "BSD-3-Clause (weights); training images are public HST and JWST data",
-    "training_data": [
-        "COSMOS, HST/ACS F814W, 70 galaxies (GalSim RealGalaxy format, via BlendingToolKit, MIT)",
-        "CANDELS, HST F606W, F814W, F125W, 161 galaxies, thresholded stamps (bpRsh/a1_data, MIT)",
-        "COSMOS-Web, JWST/NIRCam F444W and F115W, 226 galaxies",
-        "CEERS, JWST/NIRCam, seven bands F115W to F444W, 98 galaxies",
-        "simulated structure (arms, bars, rings, clumps, dust) drawn from published statistics",
-    ],
+    "training_data": (
+        "COSMOS, HST/ACS F814W, 70 galaxies (GalSim RealGalaxy format, via BlendingToolKit, MIT); "
+        "CANDELS, HST F606W, F814W, F125W, 161 galaxies, thresholded stamps (bpRsh/a1_data, MIT); "
+        "COSMOS-Web, JWST/NIRCam F444W and F115W, 226 galaxies; "
+        "CEERS, JWST/NIRCam, seven bands F115W to F444W, 98 galaxies; "
+        "simulated structure (arms, bars, rings, clumps, dust) drawn from published statistics"
+    ),
     "pixel_response": "not included: profiles are above the atmosphere, before PSF and pixel",
     "limits": [
         "not validated for weak-lensing shear calibration",
@@ -65,7 +65,7 @@ def main() -> None:
             command = [
                 sys.executable,
                 "-m",
-                "skyloom.cli.main",
+                "skyloom",
                 "ingest",
                 str(args.data / source),
                 "-o",

@@ -42,9 +42,7 @@ def signature(function: Any) -> str:
 
 @pytest.mark.parametrize("name", HOOKS)
 def test_hook_is_documented_with_its_exact_signature(name: str) -> None:
-    printed = [
-        re.sub(r"\s+", " ", block) for block in re.findall(r"```text\n(.*?)```", DOCUMENTED, re.DOTALL)
-    ]
+    printed = [re.sub(r"\s+", " ", block) for block in re.findall(r"```text\n(.*?)```", DOCUMENTED, re.DOTALL)]
     printed = [block.replace("( ", "(").replace(" )", ")").replace(",)", ")").strip() for block in printed]
     assert signature(HOOKS[name]) in printed, f"docs/hooks.md lacks:\n{signature(HOOKS[name])}"
 
@@ -70,9 +68,7 @@ def test_hook_says_what_it_must(name: str) -> None:
         assert opts["firstresult"] == (kind[1] == "first result")
     assert (kind[1] == "collect") == (name in COLLECTED)
     if kind[1] != "collect":
-        numbers = {"batch", "request", "image", "g1", "wavelength"} & set(
-            inspect.signature(HOOKS[name]).parameters
-        )
+        numbers = {"batch", "request", "image", "g1", "wavelength"} & set(inspect.signature(HOOKS[name]).parameters)
         assert not numbers or "Units:" in text, "which units?"
 
 
@@ -150,9 +146,7 @@ def test_skyloom_surveys(register: Any) -> None:
 
 
 def test_skyloom_noise_models(register: Any) -> None:
-    check_collected(
-        register, "skyloom_noise_models", NoiseModel("emccd", add=lambda image, parameters, rng: image)
-    )
+    check_collected(register, "skyloom_noise_models", NoiseModel("emccd", add=lambda image, parameters, rng: image))
 
 
 def test_skyloom_cutout_readers(register: Any) -> None:
@@ -161,7 +155,7 @@ def test_skyloom_cutout_readers(register: Any) -> None:
 
 
 def test_skyloom_metrics(register: Any) -> None:
-    check_collected(register, "skyloom_metrics", Metric("gini", compare=lambda real, simulated: {}))
+    check_collected(register, "skyloom_metrics", Metric("gini", compute=lambda real, model, **context: {}))
 
 
 def test_skyloom_commands(register: Any) -> None:
@@ -239,29 +233,21 @@ def test_skyloom_after_image(register: Any) -> None:
     assert seen == [{"seed": 1}]
 
 
-def test_skyloom_on_error(
-    register: Any, caplog: pytest.LogCaptureFixture, request_two: ProfileRequest
-) -> None:
+def test_skyloom_on_error(register: Any, caplog: pytest.LogCaptureFixture, request_two: ProfileRequest) -> None:
     seen = []
 
     def broken(error: BaseException) -> None:
         raise RuntimeError("alert server is down")
 
-    register(
-        plugin_with(skyloom_on_error=lambda error, stage, galaxy_id: seen.append((error, stage, galaxy_id)))
-    )
+    register(plugin_with(skyloom_on_error=lambda error, stage, galaxy_id: seen.append((error, stage, galaxy_id))))
     register(plugin_with(skyloom_on_error=broken), "alerts")
     error = ValueError("x")
     report_error(error, "profiles", 7)
     assert seen == [(error, "profiles", 7)]
-    assert (
-        "'skyloom_on_error' of plugin 'alerts' 1.2 failed: RuntimeError: alert server is down" in caplog.text
-    )
+    assert "'skyloom_on_error' of plugin 'alerts' 1.2 failed: RuntimeError: alert server is down" in caplog.text
 
     nan = plugin_with(
-        skyloom_profiles=lambda request: replace(
-            Toy().sample(request.conditions, seed=1), flux=np.array([1, np.nan])
-        )
+        skyloom_profiles=lambda request: replace(Toy().sample(request.conditions, seed=1), flux=np.array([1, np.nan]))
     )
     register(nan, "nan")
     with pytest.raises(PluginError) as caught:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.polynomial.legendre import leggauss
 from scipy.optimize import brentq
 from scipy.special import gammainc, gammaincinv
+
 from skyloom.validate.measure_flags import MeasureFlag
 from skyloom.validate.measure_frame import prepare
 from skyloom.validate.measure_moments import measure_moments
@@ -42,11 +43,12 @@ def drawn(profile, **kwargs):
     return sharp(replace(cutout, image=image.array.astype(np.float32)))
 
 
-def radial(f, top, points=4000):
+NODES, WEIGHTS = leggauss(200)
+
+
+def radial(f, top):
     """Integral of f from 0 to top."""
-    x, w = leggauss(points)
-    r = (x + 1) / 2 * top
-    return float(np.sum(f(r) * w) * top / 2)
+    return float(np.sum(f((NODES + 1) / 2 * top) * WEIGHTS) * top / 2)
 
 
 # --- adaptive moments ---------------------------------------------------------------------------------------
@@ -99,14 +101,10 @@ class Radial:
 
     def __init__(self, n):
         self.n, self.b = n, gammaincinv(2 * n, 0.5)
-        self.petrosian = brentq(
-            lambda r: self.brightness(r) * np.pi * r**2 / self.enclosed(r) - 0.2, 0.2, 20.0
-        )
+        self.petrosian = brentq(lambda r: self.brightness(r) * np.pi * r**2 / self.enclosed(r) - 0.2, 0.2, 20.0)
 
     def brightness(self, r):
-        flux = 2 * np.pi * self.n * self.b ** (-2 * self.n) * radial(
-            lambda x: x ** (2 * self.n - 1) * np.exp(-x), 60.0
-        )
+        flux = 2 * np.pi * self.n * self.b ** (-2 * self.n) * radial(lambda x: x ** (2 * self.n - 1) * np.exp(-x), 60.0)
         return np.exp(-self.b * r ** (1 / self.n)) / flux
 
     def enclosed(self, r):
@@ -138,9 +136,12 @@ class Radial:
 @pytest.mark.parametrize("n", [0.5, 1.0])
 def test_morphology_of_a_circular_sersic_is_analytic(n):
     truth = Radial(n)
-    size = 0.65
+    size = 0.5
     profile = galsim.Sersic(n, half_light_radius=size, flux=3000.0)
-    cutout = replace(drawn(profile, n=n, half_light_radius=size), variance=np.full((96, 96), 1e-4, np.float32))
+    cutout = drawn(profile, n=n, half_light_radius=size)
+    # a little noise: statmorph compares the level of the sky with its scatter
+    noise = np.random.default_rng(1).normal(0, 0.02, (96, 96)).astype(np.float32)
+    cutout = replace(cutout, image=cutout.image + noise, variance=np.full((96, 96), 4e-4, np.float32))
     values, flag = measure_morphology(prepare(cutout))
     assert not flag.lost
     assert values["petrosian_radius"] == pytest.approx(truth.petrosian * size, rel=0.02)
@@ -250,28 +251,25 @@ def test_residual_that_changes_sign_is_all_asymmetry():
 
 
 def test_spectrum_adds_up_to_the_power():
-    # 0.5 arcsec are 8.3 pixels: Nyquist is at 4.2 cycles per half-light radius, and nothing is left beyond 2.8
+    # 0.5 arcsec are 8.3 pixels, Nyquist 4.2 cycles per half-light radius: only the outline's edge is beyond 2.8
     values, _ = measure_residual(prepare(make_cutout(structure=lambda r, phi: 0.3 * np.cos(phi) * np.exp(-r))))
     roots = [values[f"residual_spectrum_{i}"] for i in range(len(SPECTRUM_EDGES) - 1)]
-    assert sum(r * abs(r) for r in roots) == pytest.approx(values["residual_rms"] ** 2, rel=0.01)
+    assert sum(r * abs(r) for r in roots) == pytest.approx(values["residual_rms"] ** 2, rel=0.03)
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.45])
 def test_noise_alone_leaves_no_residual(rho):
     """Mean over galaxies within its own error, with and without correlation."""
     powers = []
-    taps = None if rho == 0 else np.array([1.0, 0.0]) + 0.0
     for i in range(60):
         clean = make_cutout(flux=3000.0)
         noise = np.random.default_rng(i).normal(0, 1, (97, 97))
-        if taps is not None:  # a moving average (1, a) along each axis has lag-1 correlation a / (1 + a^2)
+        if rho > 0:  # a moving average (1, a) along each axis has lag-1 correlation a / (1 + a^2)
             a = (1 - np.sqrt(1 - 4 * rho**2)) / (2 * rho)
             noise = (noise[1:] + a * noise[:-1]) / np.sqrt(1 + a * a)
             noise = (noise[:, 1:] + a * noise[:, :-1]) / np.sqrt(1 + a * a)
         image = clean.image + 0.5 * noise[:96, :96].astype(np.float32)
-        cutout = replace(
-            clean, image=image, variance=np.full((96, 96), 0.25, np.float32), noise_correlation=rho
-        )
+        cutout = replace(clean, image=image, variance=np.full((96, 96), 0.25, np.float32), noise_correlation=rho)
         values, _ = measure_residual(prepare(cutout))
         powers.append([v * abs(v) for v in values.values()])
     powers = np.array(powers)[:, :8]
@@ -289,7 +287,7 @@ def test_smoothed_variance_is_that_of_smoothed_noise():
 
 
 @given(rho=st.floats(0.0, 0.5), rows=st.integers(3, 40), columns=st.integers(3, 40))
-def test_noise_spectrum_is_of_mean_one(rho, rows, columns):
-    spectrum = noise_spectrum((rows, columns), rho)
-    assert spectrum.mean() == pytest.approx(1.0, rel=1e-9)
-    assert (spectrum >= 0).all()
+def test_noise_spectrum_sums_to_the_variance(rho, rows, columns):
+    sigma = np.random.default_rng(rows).uniform(0, 2, (rows, columns))
+    spectrum = noise_spectrum(sigma, rho)
+    assert spectrum.mean() == pytest.approx((sigma**2).sum(), rel=1e-9)

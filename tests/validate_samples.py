@@ -8,6 +8,7 @@ from dataclasses import replace
 import galsim
 import numpy as np
 from astropy.table import Table
+
 from skyloom.stamps import Cutout, SersicFit
 from skyloom.validate.measure_flags import Tool
 from skyloom.validate.measure_frame import prepare

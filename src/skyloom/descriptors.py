@@ -6,7 +6,7 @@ is installed imports no network and reads no file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import click
 
     from skyloom.profiles import Generator, GeneratorSpec
-    from skyloom.stamps import CutoutSet
+    from skyloom.stamps import Cutout, Dropped
 
 __all__ = [
     "Command",
@@ -99,16 +99,17 @@ class CutoutReader:
     name : str
         The format's name, e.g. ``"hdf5"``.
     accepts : callable (pathlib.Path) -> bool
-        Whether the file is of this format; looks at the name and the first bytes only, and does not raise.
-    read : callable (pathlib.Path, ...) -> CutoutSet
-        Reads all of it; keyword arguments are the format's own.
+        Whether the file or folder is of this format; looks at names and headers only, and does not raise.
+    read : callable (pathlib.Path, *, stamp_size, psf_size) -> iterable of Cutout or Dropped
+        Gives the galaxies one by one, and for each that it leaves out the reason. Stamps are ``stamp_size``
+        pixels wide, PSFs ``psf_size``.
     summary : str
         One line for listings.
     """
 
     name: str
     accepts: Callable[[Path], bool]
-    read: Callable[..., CutoutSet]
+    read: Callable[..., Iterable[Cutout | Dropped]]
     summary: str = ""
 
 
@@ -184,8 +185,9 @@ class Metric:
     compute : callable (real: Table, model: Table, **context) -> mapping of str to float
         Compares two tables of `skyloom.validate.measure.measure_cutouts`. Gives ``value``, ``error`` (one
         sigma), ``floor`` (the value of real galaxies against real ones, at the same sizes of sample), and
-        more numbers if it likes; NaN where there is none. `context` holds ``seed`` (int), and what the run has
-        besides, such as ``train`` (a table of the training galaxies); a metric ignores what it does not need.
+        more numbers if it likes; NaN where there is none. `context` holds ``seed`` (int), and what the run
+        has besides, such as ``train`` (a table of the training galaxies); a metric ignores what it does not
+        need.
     summary : str
         One line for listings.
     formula : str

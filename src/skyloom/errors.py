@@ -24,6 +24,7 @@ __all__ = [
     "OutOfRangeError",
     "PluginError",
     "RenderError",
+    "RequirementError",
     "SkyloomError",
     "TrainingError",
 ]
@@ -79,6 +80,10 @@ class PluginError(SkyloomError):
 
 class RenderError(SkyloomError):
     """An image could not be drawn."""
+
+
+class RequirementError(SkyloomError):
+    """A threshold that the user asked for does not hold."""
 
 
 class TrainingError(SkyloomError):

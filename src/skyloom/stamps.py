@@ -40,7 +40,7 @@ class FitFlag(IntFlag):
     FAILED = 128
     """No fit: the numbers are not finite."""
     UNRESOLVED = 256
-    """Half-light radius below a fifth of the PSF's: its n and q are not known."""
+    """Half-light radius below 0.3 of the PSF's: its n and q are not known."""
 
 
 @dataclass(frozen=True)

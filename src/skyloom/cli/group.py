@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "render": "Run a GalSim configuration.",
     "sample": "Draw galaxies of given properties: profiles or pictures.",
     "train": "Train a conditional VAE on cutouts.",
+    "validate": "Compare models or mock cutouts with real galaxies, and write a report.",
 }
 """Built-in commands and the line `skyloom --help` shows; each is `command` in ``skyloom.cli.NAME``."""
 

@@ -39,19 +39,11 @@ Example:
     type=click.Path(path_type=Path, dir_okay=False),
     help="HDF5 file to write.",
 )
-@click.option(
-    "--format", "format_name", default=None, help="Reader to use; found out from the source when left out."
-)
-@click.option(
-    "--stamp-size", default=96, show_default=True, type=click.IntRange(32, 512), help="Pixels along a side."
-)
-@click.option(
-    "--psf-size", default=81, show_default=True, type=click.IntRange(21, 511), help="The same of PSFs; odd."
-)
+@click.option("--format", "format_name", default=None, help="Reader to use; found out from the source when left out.")
+@click.option("--stamp-size", default=96, show_default=True, type=click.IntRange(32, 512), help="Pixels along a side.")
+@click.option("--psf-size", default=81, show_default=True, type=click.IntRange(21, 511), help="The same of PSFs; odd.")
 @click.option("--fit/--no-fit", default=True, show_default=True, help="Fit Sersic profiles.")
-@click.option(
-    "--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Processes that fit."
-)
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Processes that fit.")
 def command(
     sources: tuple[Path, ...],
     output: Path,
@@ -130,8 +122,6 @@ def _report(chosen: list[tuple[Path, CutoutReader]], tallies: list[Tally]) -> No
     table = Table("source", "format", "read", "kept", "dropped, why", "fits")
     for (source, reader), tally in zip(chosen, tallies, strict=True):
         dropped = "\n".join(f"{n} {reason}" for reason, n in tally.dropped.most_common()) or "0"
-        flags = (
-            "\n".join(f"{n} {name.lower().replace('_', ' ')}" for name, n in tally.flags.most_common()) or "-"
-        )
+        flags = "\n".join(f"{n} {name.lower().replace('_', ' ')}" for name, n in tally.flags.most_common()) or "-"
         table.add_row(source.resolve().name, reader.name, str(tally.read), str(tally.kept), dropped, flags)
     Console().print(table)

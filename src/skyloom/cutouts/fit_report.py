@@ -14,7 +14,7 @@ from skyloom.stamps import Cutout, FitFlag, SersicFit
 
 __all__ = ["report"]
 
-LOW_SNR, POOR_CHI2, COVERED, SEEN = 10.0, 3.0, 3.0, 0.4
+LOW_SNR, POOR_CHI2, COVERED, SEEN, RESOLVED = 10.0, 3.0, 3.0, 0.4, 0.3
 
 
 def report(cutouts: list[Cutout], problem: Problem, unit: NDArray[np.float64], solution: Solution) -> list[SersicFit]:
@@ -93,7 +93,7 @@ def _one(
         flag |= FitFlag.RUNAWAY_SIZE
     elif COVERED * semi_major > _extent(used) and not cutout.thresholded:
         flag |= FitFlag.TRUNCATED
-    if radius < max(0.2 * psf_half_light(cutout), 0.2):
+    if radius < RESOLVED * psf_half_light(cutout):
         flag |= FitFlag.UNRESOLVED
     if snr < LOW_SNR:
         flag |= FitFlag.LOW_SNR

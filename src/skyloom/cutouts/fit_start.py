@@ -86,7 +86,7 @@ def prepare(cutouts: list[Cutout], size: int, sampling: int) -> tuple[Problem, t
         prior_sigma[i, ETA1 : ETA2 + 1] = 2.0  # keeps |eta| of what the PSF hides from drifting
         noise = np.sqrt(np.median(c.variance[c.mask])) if c.mask.any() else 1.0
         sky_sigma.append(0.0 if c.thresholded else SKY_PRIOR * noise)
-    unit = np.sqrt(np.array([1.0 / max(float(np.max(w)), 1e-37) for w in weight]))
+    unit = np.array([1.0 / np.sqrt(float(np.max(w))) if np.max(w) > 0 else 1.0 for w in weight])
     shape = torch.tensor(np.array(guess), dtype=torch.float32)
     low, high = _box(size, len(cutouts))
     problem = Problem(

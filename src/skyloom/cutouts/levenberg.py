@@ -176,7 +176,7 @@ def _step(problem: Problem, solution: Solution, rows: torch.Tensor, tolerance: f
     unit = normal / (scale[:, :, None] * scale[:, None]) * keep[:, :, None] * keep[:, None]
     unit = unit + torch.diag_embed(damping[:, None].double() * keep + (1 - keep) + 1e-9)
     g = gradient / scale * keep
-    move = torch.linalg.solve(unit, g)
+    move = torch.nan_to_num(torch.linalg.solve(unit, g))  # of a stamp without a usable pixel
     promised = (g * move).sum(1)  # twice the drop of half chi2 a Newton step would bring: the drop of chi2
     new = torch.clamp(p + (move / scale)[:, :6].float(), problem.low, problem.high)
     _, new_linear, new_cost, _, _ = _evaluate(problem, new)

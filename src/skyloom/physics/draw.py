@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from skyloom.errors import BadInputError, RenderError
 from skyloom.physics.draw_arrays import draw_arrays
 from skyloom.physics.plan import plan_samples
-from skyloom.physics.psf import Psf, psf_otf
+from skyloom.physics.psf import prepared, psf_otf
 from skyloom.physics.tables import SERSIC_N_RANGE
 
 __all__ = ["Drawable", "draw"]
@@ -22,8 +22,9 @@ MAX_STAMP_SIZE = 8192
 MAX_PIXELS = 2**31
 """Pixels of one call's result: 8 GiB."""
 
-_GALAXIES_AT_ONCE = 8
-_GRID_POINTS_AT_ONCE = 8 * 2 * 128 * 128  # some MB of temporaries, to stay in the processor's caches
+_GALAXIES_AT_ONCE = 16
+_MULTIPLE = 4  # other batch sizes give other last bits
+_GRID_POINTS_AT_ONCE = 16 * 2 * 128 * 128  # some MB of temporaries, to stay in the processor's caches
 
 
 class Drawable(Protocol):
@@ -99,13 +100,14 @@ def draw(
     out = np.zeros((count, stamp_size, stamp_size), dtype=np.float32)
     n = np.asarray(batch.sersic_n, dtype=np.float64)
     jacobian, offset = np.asarray(batch.jacobian, np.float64), np.asarray(batch.offset, np.float64)
+    amplitude = np.asarray(batch.amplitude, dtype=np.float64)
     if wcs is not None:  # to pixels, where the pixel is a unit square
         psfs = {wcs.toImage(p): rows for p, rows in psfs.items()}
         inverse = wcs.inverse().getMatrix()
         jacobian, offset = inverse @ jacobian, offset @ inverse.T
     with torch.inference_mode():
         for profile, rows in psfs.items():
-            one = Psf(profile)
+            one = prepared(profile)
             residual = None if batch.residual is None else batch.residual[rows]
             samples = plan_samples(
                 one, pixel_scale=scale, stamp_size=stamp_size, sersic_n=n[rows], jacobian=jacobian[rows],
@@ -120,8 +122,7 @@ def draw(
                 step = max(1, min(_GALAXIES_AT_ONCE, _GRID_POINTS_AT_ONCE // (2 * grid.size**2)))
                 for first in range(0, len(members), step):
                     chunk = members[first : first + step]
-                    # always the same size: the last chunk is filled up, so no galaxy depends on its neighbours
-                    full = np.resize(chunk, step) if len(psfs) == 1 else chunk
+                    full = np.resize(chunk, min(step, -(-len(chunk) // _MULTIPLE) * _MULTIPLE))
 
                     def tensor(values: NDArray[np.floating]) -> torch.Tensor:
                         return torch.from_numpy(np.ascontiguousarray(values)).to(dtype=dtype, device=device)
@@ -130,7 +131,7 @@ def draw(
                         None if batch.residual is None else tensor(batch.residual[full]),
                         batch.grid_scale, tensor(n[full]), tensor(jacobian[full]),
                         tensor(offset[full]) if offset[full].any() else None,
-                        tensor(batch.amplitude[full]), otf,
+                        tensor(amplitude[full]), otf,
                         grid=grid, pixel_scale=scale, stamp_size=stamp_size,
                     )  # fmt: skip
                     out[chunk] = images[: len(chunk)].to(torch.float32).cpu().numpy()

@@ -10,8 +10,9 @@ import math
 
 import torch
 
+from skyloom.physics.general_map import general_residual_transform, turn_if_needed
 from skyloom.physics.kgrid import KGrid, pixel_waves
-from skyloom.physics.residual import kernel_transform, residual_transform, shear_rows
+from skyloom.physics.residual import kernel_transform, residual_transform
 from skyloom.physics.tables import galaxy_rows, look_up, transform_table
 from skyloom.physics.wings import copies_light
 
@@ -110,39 +111,18 @@ def _transforms(
         return sersic, None
     triangular = not jacobian.requires_grad and not bool(jacobian[:, 0, 1].any())
     if not triangular:
-        residual, jacobian, lower = _without_upper(residual, jacobian)
+        residual, jacobian = turn_if_needed(residual, jacobian)
+    per_point = jacobian * grid_scale
+    j = per_point[:, :, :, None, None, None]
+    k_x = j[:, 0, 0] * signed + j[:, 1, 0] * k[:, None]
+    if triangular:
+        k_y = j[:, 1, 1] * k[:, None]
+        real, imag = residual_transform(residual, per_point, grid)
     else:
-        lower = jacobian
-    real, imag = residual_transform(residual, lower, grid, grid_scale)
-    j = (jacobian * grid_scale)[:, :, :, None, None, None]
-    kernel = kernel_transform(j[:, 0, 0] * signed + j[:, 1, 0] * k[:, None])
-    k_y = j[:, 1, 1] * k[:, None] if triangular else j[:, 0, 1] * signed + j[:, 1, 1] * k[:, None]
-    kernel = kernel * (grid_scale**2 * kernel_transform(k_y))
+        k_y = j[:, 0, 1] * signed + j[:, 1, 1] * k[:, None]
+        real, imag = general_residual_transform(residual, per_point, grid, k_x / (2 * math.pi))
+    kernel = kernel_transform(k_x) * (grid_scale**2 * kernel_transform(k_y))
     return torch.addcmul(sersic, kernel, real), kernel * imag
-
-
-def _without_upper(
-    residual: torch.Tensor, jacobian: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Turn and shear residuals so that what is left of their maps is lower triangular.
-
-    Returns
-    -------
-    residual : Tensor, shape (B, G, 2 G)
-    jacobian : Tensor, shape (B, 2, 2)
-        Of the residual turned by 0 or 90 degrees but not sheared: the interpolation kernel's axes.
-    lower : Tensor, shape (B, 2, 2)
-        Of the sheared residual.
-    """
-    turn = jacobian[:, 0, 1].abs() > jacobian[:, 0, 0].abs()
-    quarter = torch.stack([jacobian[:, :, 1], -jacobian[:, :, 0]], dim=-1)
-    jacobian = torch.where(turn[:, None, None], quarter, jacobian)
-    residual = torch.where(turn[:, None, None], torch.rot90(residual, 1, (-2, -1)), residual)
-    shear = jacobian[:, 0, 1] / jacobian[:, 0, 0]
-    corner = jacobian[:, 1, 1] - jacobian[:, 1, 0] * shear
-    zero = torch.zeros_like(shear)
-    rows = [torch.stack([jacobian[:, 0, 0], zero], -1), torch.stack([jacobian[:, 1, 0], corner], -1)]
-    return shear_rows(residual, shear), jacobian, torch.stack(rows, -2)
 
 
 def _to_pixels(

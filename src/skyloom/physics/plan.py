@@ -17,7 +17,8 @@ __all__ = ["plan_samples", "residual_reach"]
 
 _TOLERANCE = 1e-5
 _WINGS_TOLERANCE = 4e-5  # at the middle of a stamp's edge, where it is worst
-_COPIES_TOLERANCE = 3e-4  # before they are subtracted
+_COPIES_TOLERANCE = 2e-5  # of what is left after their subtraction
+_COPIES_LEFT = 0.07  # of the copies' light, where the PSF changes nothing
 _LADDER = 1.18
 _MAX_SAMPLES = 4095
 
@@ -80,7 +81,14 @@ def plan_samples(
     """
     n, area = sersic_n, np.abs(np.linalg.det(jacobian))
     longest = np.linalg.norm(jacobian, ord=2, axis=(1, 2))
-    half = pixel_scale * stamp_size / 2 + np.abs(offset).max(axis=1)
+    stamp_width = pixel_scale * stamp_size
+    rung = max(stamp_width / psf.step, 16.0)
+    if rung > _MAX_SAMPLES:
+        raise RenderError(
+            f"a stamp of {stamp_size} pixels of {pixel_scale:.4g} arcsec is too large to draw with a PSF that transmits "
+            f"wavenumbers up to {psf.maxk:.4g} per arcsec: it would need more than {_MAX_SAMPLES} samples along an axis"
+        )
+    half = stamp_width / 2 + np.abs(offset).max(axis=1)
     b = gammaincinv(2 * n, 0.5)
     ln_norm = 2 * n * np.log(b) - np.log(2 * np.pi * n) - gammaln(2 * n)
     # peak of the image: the flux inside the PSF's area, spread over it
@@ -93,7 +101,6 @@ def plan_samples(
         reach = reach.max(axis=(1, 2))
     samples = np.zeros(len(n), dtype=np.int64)
     todo = np.arange(len(n))
-    rung = max(2 * (stamp_size * pixel_scale / 2) / psf.step, 16.0)
     while len(todo):
         size = int(np.ceil(rung)) | 1
         if size > _MAX_SAMPLES:
@@ -106,10 +113,14 @@ def plan_samples(
         period = size * psf.step
         distance = np.maximum(period - half[todo], 1e-9)
         i, lengths = todo, longest[todo]
-        copies = np.exp(ln_norm[i] - b[i] * (distance / lengths) ** (1 / n[i])) / area[i]
+        rho = distance / lengths
+        copies = np.exp(ln_norm[i] - b[i] * rho ** (1 / n[i])) / area[i]
+        # the PSF blurs a copy's ridge, which the subtraction does not know
+        blur = spot / (8 * np.pi) * b[i] / n[i] * rho ** (1 / n[i] - 2) * (lengths / area[i]) ** 2
+        left = np.minimum(_COPIES_LEFT + blur, 1)
         beyond = gammainc(2 * n[i], b[i] * (np.maximum(period / 2 - half[i], 0) / lengths) ** (1 / n[i]))
         wings = 0.5 * psf.edge(size) * (1 - beyond)
-        good = (copies < _COPIES_TOLERANCE * peak[i]) & (wings < _WINGS_TOLERANCE * peak[i])
+        good = (left * copies < _COPIES_TOLERANCE * peak[i]) & (wings < _WINGS_TOLERANCE * peak[i])
         good &= (period >= half[i] + reach[i]) & (period >= 2 * (half[i] - pixel_scale))
         samples[todo[good]] = size
         todo = todo[~good]

@@ -17,10 +17,10 @@ from scipy.fft import next_fast_len
 from skyloom.errors import RenderError
 from skyloom.physics.kgrid import KGrid
 
-__all__ = ["Psf", "psf_otf"]
+__all__ = ["Psf", "prepared", "psf_otf"]
 
 _MAXK_THRESHOLD = 1e-4
-_MAX_SAMPLES = 4096
+_MAX_CUT = 600  # samples; wings that reach further out hold nothing that a stamp would show
 
 
 class Psf:
@@ -35,10 +35,14 @@ class Psf:
     ----------
     maxk : float
         Where its transform ends, radians per arcsec, rounded up to a ladder so that similar PSFs share grids.
+    otfs : dict
+        Transfer functions made before, by grid, pixel scale and pixel.
     """
 
     def __init__(self, profile: galsim.GSObject) -> None:
         self.profile = profile.withGSParams(maxk_threshold=_MAXK_THRESHOLD)
+        self._images: dict[int, NDArray[np.float64]] = {}
+        self.otfs: dict[tuple[KGrid, float, bool], NDArray[np.generic]] = {}
         self.maxk = 1.03 ** math.ceil(math.log(self.profile.maxk) / math.log(1.03) - 1e-9)
 
     @property
@@ -57,12 +61,17 @@ class Psf:
         """
         rung = math.ceil(math.log(max(samples, 31)) / math.log(1.25) - 1e-9)  # few sizes, for the cache
         side = 2 * next_fast_len(math.ceil(1.5 * 1.25**rung))
-        return _real_space(self.profile, self.step, side)
+        if side not in self._images:
+            spacing = 2 * math.pi / (side * self.step)
+            array = self.profile.drawKImage(nx=side, ny=side, scale=spacing).array
+            image = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(array))).real
+            self._images[side] = image / self.step**2
+        return self._images[side]
 
-    def otf(self, grid: KGrid) -> NDArray[np.complex128]:
+    def transform(self, grid: KGrid) -> NDArray[np.complex128]:
         """Transform of the PSF cut to a period of `grid` (one of `self.grid`), shape (2, size, size)."""
         samples = 2 * grid.size - 1
-        if samples > _MAX_SAMPLES // 2:  # so wide that nothing wraps
+        if samples > _MAX_CUT:
             return self._uncut(grid)
         image = self._image(samples)
         first = len(image) // 2 - samples // 2
@@ -86,7 +95,7 @@ class Psf:
 
     def edge(self, samples: int) -> float:
         """Mean surface brightness half a period from the centre along an axis, per square arcsec, for flux 1."""
-        if samples > _MAX_SAMPLES // 2:
+        if samples > _MAX_CUT:
             return 0.0
         image = self._image(samples)
         middle, reach = len(image) // 2, samples // 2
@@ -95,10 +104,9 @@ class Psf:
 
 
 @lru_cache(maxsize=32)
-def _real_space(profile: galsim.GSObject, step: float, side: int) -> NDArray[np.float64]:
-    array = profile.drawKImage(nx=side, ny=side, scale=2 * math.pi / (side * step)).array
-    image = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(array))).real
-    return np.asarray(image / step**2)
+def prepared(profile: galsim.GSObject) -> Psf:
+    """The `Psf` of a profile, with what it has computed before."""
+    return Psf(profile)
 
 
 def psf_otf(psf: Psf, grid: KGrid, *, pixel_scale: float, pixel: bool = True) -> NDArray[np.generic]:
@@ -124,12 +132,18 @@ def psf_otf(psf: Psf, grid: KGrid, *, pixel_scale: float, pixel: bool = True) ->
     RenderError
         When the PSF's transform is not a number.
     """
-    otf = psf.otf(grid)
+    key = (grid, pixel_scale, pixel)
+    if key not in psf.otfs:
+        psf.otfs[key] = _otf(psf, grid, pixel_scale if pixel else 0.0)
+    return psf.otfs[key]
+
+
+def _otf(psf: Psf, grid: KGrid, pixel_scale: float) -> NDArray[np.generic]:
+    otf = psf.transform(grid)
     if not np.isfinite(otf).all():
         raise RenderError(f"the transform of the PSF is not finite: {psf.profile!r:.200}")
-    if pixel:
-        response = np.sinc(grid.spacing * np.arange(grid.size) * pixel_scale / (2 * np.pi))
-        otf = otf * (response[:, None] * response)
+    response = np.sinc(grid.spacing * np.arange(grid.size) * pixel_scale / (2 * np.pi))
+    otf = otf * (response[:, None] * response)
     if np.abs(otf.imag).max() < 1e-7 * np.abs(otf.real).max():
         return np.ascontiguousarray(otf.real)
     return otf

@@ -21,7 +21,7 @@ import torch
 from skyloom.physics.kgrid import KGrid
 from skyloom.physics.tables import look_up
 
-__all__ = ["kernel_transform", "residual_transform", "shear_rows"]
+__all__ = ["kernel_transform", "residual_transform"]
 
 _KERNEL_STEPS, _KERNEL_END = 4096, 2.5  # beyond 2.5 cycles a grid point the kernel passes less than 2e-4
 
@@ -52,75 +52,43 @@ def kernel_transform(k: torch.Tensor) -> torch.Tensor:
 
 
 def residual_transform(
-    residual: torch.Tensor, jacobian: torch.Tensor, grid: KGrid, grid_scale: float
+    residual: torch.Tensor, jacobian: torch.Tensor, grid: KGrid
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Discrete transform of residual grids under lower-triangular maps, with the kernel along y but not yet along x.
+    """Discrete transform of residual grids under lower-triangular maps, without the interpolation kernel.
 
     Parameters
     ----------
     residual : Tensor, shape (B, H, W)
         Rows along +y, about the grid's true centre.
     jacobian : Tensor, shape (B, 2, 2)
-        Arcsec per canonical unit; its upper right element is not looked at.
+        Arcsec per grid point; its upper right element is not looked at.
     grid : KGrid
         Output wavenumbers.
-    grid_scale : float
-        Canonical units per grid point.
 
     Returns
     -------
     real, imaginary : Tensor, shape (B, 2, size, size)
-        On `grid`; the kernel's factor at k'_x and k'_y is the caller's to apply.
+        On `grid`.
     """
-    k = grid.wavenumbers(residual)
     even_y, odd_y = _parts(residual, -2)
     even_y, odd_y = (torch.cat(_parts(part, -1), dim=-1) for part in (even_y, odd_y))
     half = even_y.shape[-1] // 2
-    y = _half_axis(residual, residual.shape[-2], grid_scale)
-    x = _half_axis(residual, residual.shape[-1], grid_scale)
-    cos_y, sin_y = _waves(jacobian[:, 1, 1], k, y)
+    y = _half_axis(residual, residual.shape[-2])
+    x = _half_axis(residual, residual.shape[-1])
+    cos_y, sin_y = _waves(jacobian[:, 1, 1], grid, y)
     # (cos | sin of y) @ (parts even | odd in x); the true sum is p_cos - i p_sin (even in x), m_cos - i m_sin (odd)
     by_cos, by_sin = torch.bmm(cos_y, even_y), torch.bmm(sin_y, odd_y)
     p_cos, m_cos = by_cos[..., :half], by_cos[..., half:]
     p_sin, m_sin = by_sin[..., :half], by_sin[..., half:]
-    c, s = _waves(jacobian[:, 1, 0], k, x)
+    c, s = _waves(jacobian[:, 1, 0], grid, x)
     even = torch.cat([p_cos * c - m_sin * s, -(p_sin * c) - m_cos * s], dim=1)  # real above imaginary
     odd = torch.cat([m_cos * c - p_sin * s, -(m_sin * c) - p_cos * s], dim=1)
-    cos_x, sin_x = _waves(jacobian[:, 0, 0], k, x)
+    cos_x, sin_x = _waves(jacobian[:, 0, 0], grid, x)
     c_real, c_imag = torch.bmm(even, cos_x.mT).chunk(2, dim=1)
     s_real, s_imag = torch.bmm(odd, sin_x.mT).chunk(2, dim=1)
     real = torch.stack([c_real + s_imag, c_real - s_imag], dim=1)
     imaginary = torch.stack([c_imag - s_real, c_imag + s_real], dim=1)
     return real, imaginary
-
-
-def shear_rows(residual: torch.Tensor, shear: torch.Tensor) -> torch.Tensor:
-    """Shift each row by `shear` times its y: the sheared grid's transform is the grid's at sheared wavenumbers.
-
-    The shift is a Fourier phase ramp on rows padded with zeros, so it is exact below the grid's Nyquist frequency. Beyond,
-    where the interpolation kernel leaves little, the transform is that of a neighbouring period.
-
-    Parameters
-    ----------
-    residual : Tensor, shape (B, H, W)
-    shear : Tensor, shape (B,)
-        Columns per row, at most 1 in size.
-
-    Returns
-    -------
-    Tensor, shape (B, H, 2 W)
-    """
-    height, width = residual.shape[-2:]
-    padded = torch.nn.functional.pad(residual, (width // 2, width - width // 2))
-    if width % 2:  # the padding must not move the true centre
-        shear_free = 0.5
-    else:
-        shear_free = 0.0
-    y = torch.arange(height, dtype=residual.dtype, device=residual.device) - (height - 1) / 2
-    frequency = 2 * math.pi * torch.fft.rfftfreq(2 * width, dtype=residual.dtype, device=residual.device)
-    angle = (shear[:, None] * y + shear_free)[..., None] * frequency
-    moved = torch.fft.rfft(padded) * torch.polar(torch.ones_like(angle), -angle)
-    return torch.fft.irfft(moved, n=2 * width)
 
 
 def _parts(grid: torch.Tensor, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -137,13 +105,21 @@ def _parts(grid: torch.Tensor, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
     return even, upper - lower
 
 
-def _half_axis(like: torch.Tensor, size: int, grid_scale: float) -> torch.Tensor:
+def _half_axis(like: torch.Tensor, size: int) -> torch.Tensor:
     half = (size + 1) // 2
-    points = torch.arange(size - half, size, dtype=like.dtype, device=like.device) - (size - 1) / 2
-    return grid_scale * points
+    return torch.arange(size - half, size, dtype=like.dtype, device=like.device) - (size - 1) / 2
 
 
-def _waves(stretch: torch.Tensor, k: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosine and sine of ``stretch k x``, each of shape (B, size of k, size of x)."""
-    angle = stretch[:, None, None] * (k[:, None] * x)
-    return angle.cos(), angle.sin()
+def _waves(stretch: torch.Tensor, grid: KGrid, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosine and sine of ``stretch k x`` over the grid's k, each of shape (B, size, size of x).
+
+    Wavenumbers 8 a + b come from those of 8 a and of b: a quarter of the sines.
+    """
+    step = grid.spacing * stretch[:, None] * x
+    fine = step[:, None] * torch.arange(8, dtype=x.dtype, device=x.device)[:, None]
+    coarse = step[:, None] * torch.arange(0, grid.size, 8, dtype=x.dtype, device=x.device)[:, None]
+    c_a, s_a = coarse.cos()[:, :, None], coarse.sin()[:, :, None]
+    c_b, s_b = fine.cos()[:, None], fine.sin()[:, None]
+    cosine = torch.addcmul(c_a * c_b, s_a, s_b, value=-1).flatten(1, 2)
+    sine = torch.addcmul(s_a * c_b, c_a, s_b).flatten(1, 2)
+    return cosine[:, : grid.size], sine[:, : grid.size]

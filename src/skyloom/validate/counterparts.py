@@ -17,12 +17,13 @@ from skyloom.profiles import Generator, OutOfRange
 from skyloom.rng import galaxy_rng
 from skyloom.stamps import Cutout, SersicFit
 from skyloom.validate.counterparts_noise import correlated_noise
-from skyloom.validate.sample import Refit, SetAside, batched, name_of
+from skyloom.validate.sample import SERSIC_N, Refit, SetAside, batched, name_of
 
 __all__ = ["Counterparts", "asked_conditions", "draw_through", "sersic_galaxy"]
 
 logger = logging.getLogger(__name__)
 
+ISOPHOTE_PERCENTILE = 10
 MIN_KEPT_PIXELS = 30
 """Pixels above the isophote below which a thresholded counterpart is not there."""
 
@@ -43,7 +44,7 @@ def asked_conditions(cutouts: Sequence[Cutout]) -> Conditions:
         flux=column(f.flux for f in fits),
         zero_point=column(c.zero_point for c in cutouts),
         half_light_radius=column(f.half_light_radius for f in fits),
-        sersic_n=column(f.sersic_n for f in fits),
+        sersic_n=column(f.sersic_n for f in fits).clip(*SERSIC_N),
         q=column(f.q for f in fits),
         beta=column(f.beta for f in fits),
         wavelength=np.ma.masked_invalid(column(c.wavelength for c in cutouts)),
@@ -53,7 +54,8 @@ def asked_conditions(cutouts: Sequence[Cutout]) -> Conditions:
 
 def sersic_galaxy(fit: SersicFit) -> galsim.GSObject:
     """The galaxy of a fit at the stamp's true centre, without its offset."""
-    round_ = galsim.Sersic(n=fit.sersic_n, half_light_radius=fit.half_light_radius, flux=fit.flux)
+    n = min(max(fit.sersic_n, SERSIC_N[0]), SERSIC_N[1])
+    round_ = galsim.Sersic(n=n, half_light_radius=fit.half_light_radius, flux=fit.flux)
     return round_.shear(q=fit.q, beta=fit.beta * galsim.radians)
 
 
@@ -78,9 +80,7 @@ def draw_through(galaxy: galsim.GSObject, cutout: Cutout, *, shifted: bool = Tru
     psf = galsim.InterpolatedImage(psf_image, flux=1.0)
     height, width = cutout.image.shape
     seen = galsim.Convolve(galaxy.shift(fit.dx, fit.dy) if shifted else galaxy, psf)
-    image = seen.drawImage(
-        nx=width, ny=height, scale=cutout.pixel_scale, method="no_pixel", dtype=np.float64
-    ).array
+    image = seen.drawImage(nx=width, ny=height, scale=cutout.pixel_scale, method="no_pixel", dtype=np.float64).array
     return np.asarray(image + fit.sky)
 
 
@@ -157,14 +157,10 @@ class Counterparts:
             logger.warning("%s by %s: %s", name_of(cutout), self.name, exc)
             self.set_aside.append(SetAside(name_of(cutout), "could not be drawn", str(exc)))
             return None
-        image = image + correlated_noise(
-            np.nan_to_num(cutout.variance.clip(0)), cutout.noise_correlation, rng
-        )
+        image = image + correlated_noise(np.nan_to_num(cutout.variance.clip(0)), cutout.noise_correlation, rng)
         mask = above_isophote(image, cutout) if cutout.thresholded else cutout.mask
         if mask.sum() < MIN_KEPT_PIXELS:
-            self.set_aside.append(
-                SetAside(name_of(cutout), "nothing above the isophote", f"{int(mask.sum())} pixels")
-            )
+            self.set_aside.append(SetAside(name_of(cutout), "nothing above the isophote", f"{int(mask.sum())} pixels"))
             return None
         kept = np.where(mask, image, 0.0).astype(np.float32)
         known = np.isfinite(cutout.variance) & (cutout.variance > 0)
@@ -173,19 +169,21 @@ class Counterparts:
 
 
 def above_isophote(image: NDArray[np.float64], cutout: Cutout) -> NDArray[np.bool_]:
-    """Pixels that thresholding as `cutout`'s would keep.
+    """Pixels that thresholding as `cutout`'s would keep: the region at the centre above its isophote.
 
-    The isophote is where the faintest 2 % of the real stamp's pixels lie; what is kept is the region at the
-    centre that stands above it after smoothing by one pixel, as a detection image is, and is positive.
+    The isophote is the level below which `ISOPHOTE_PERCENTILE` per cent of the real stamp's kept pixels lie. Real
+    outlines follow a detection image, in part another band's, so that noise takes some of the kept pixels below
+    the level; this percentile gives the Sersic counterparts of such stamps the area of the real ones.
     """
-    isophote = float(np.percentile(cutout.image[cutout.mask], 2))
-    labels, _ = ndimage.label(ndimage.gaussian_filter(image, 1.0) > isophote)
+    isophote = float(np.percentile(cutout.image[cutout.mask], ISOPHOTE_PERCENTILE))
+    labels, _ = ndimage.label(image > isophote)
     y, x = (side // 2 for side in image.shape)
     core = labels[y - 3 : y + 4, x - 3 : x + 4]
     core = core[core > 0]
     if core.size == 0:
         return np.zeros(image.shape, dtype=bool)
-    return np.asarray((labels == np.bincount(core).argmax()) & (image > 0))
+    region = ndimage.binary_fill_holes(labels == np.bincount(core).argmax())
+    return np.asarray(region & (image > 0))
 
 
 def _distinct(batch: Sequence[Cutout]) -> list[list[int]]:

@@ -39,9 +39,7 @@ def correlated_noise(
     height, width = variance.shape
     white = rng.standard_normal((height + 2, width + 2))
     if rho:
-        side = rho / (
-            1.0 + math.sqrt(1.0 - 2.0 * rho * rho)
-        )  # root of 2a / (1 + 2a^2) = rho, stable at rho -> 0
+        side = rho / (1.0 + math.sqrt(1.0 - 2.0 * rho * rho))  # root of 2a / (1 + 2a^2) = rho, stable at rho -> 0
         kernel = np.array([side, 1.0, side]) / math.sqrt(1.0 + 2.0 * side * side)
         white = correlate1d(correlate1d(white, kernel, axis=0), kernel, axis=1)
     return np.sqrt(np.asarray(variance, dtype=np.float64)) * white[1:-1, 1:-1]

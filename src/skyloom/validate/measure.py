@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import logging
 import multiprocessing
 from collections import deque
@@ -18,7 +19,7 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from skyloom.errors import SkyloomError
+from skyloom.errors import ConfigError, SkyloomError
 from skyloom.stamps import Cutout
 from skyloom.validate.measure_flags import MeasureFlag
 from skyloom.validate.measure_part import PartFile
@@ -67,10 +68,12 @@ def measure_cutouts(
     Raises
     ------
     BadInputError
-        When `resume` belongs to other cutouts.
+        When `resume` belongs to other cutouts, or the extra ``validate`` is not installed.
     SkyloomError
         When a worker dies.
     """
+    if importlib.util.find_spec("statmorph") is None:  # else every morphology would fail, one by one
+        raise ConfigError("measuring needs statmorph: pip install 'skyloom[validate]'")
     source = _Source(cutouts)
     rows: dict[int, tuple[tuple[Any, ...], NDArray[np.float64]]] = {}
 

@@ -44,9 +44,6 @@ _UNITS = {
 }
 FIT = Tool(
     "fit",
-    {
-        name: _UNITS.get(name, "")
-        for name in ("fit_mag", "fit_mag_error", *(f"fit_{n}" for n in (*_BARE, *_ERRORS)))
-    },
+    {name: _UNITS.get(name, "") for name in ("fit_mag", "fit_mag_error", *(f"fit_{n}" for n in (*_BARE, *_ERRORS)))},
     copy_fit,
 )

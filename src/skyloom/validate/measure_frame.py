@@ -104,9 +104,7 @@ class Frame:
         kernel = self.cutout.psf.astype(np.float64)
         psf = galsim.InterpolatedImage(galsim.Image(kernel), scale=self.scale, flux=1.0)
         ny, nx = self.image.shape
-        drawn = galsim.Convolve(profile, psf).drawImage(
-            nx=nx, ny=ny, scale=self.scale, method="no_pixel", dtype=float
-        )
+        drawn = galsim.Convolve(profile, psf).drawImage(nx=nx, ny=ny, scale=self.scale, method="no_pixel", dtype=float)
         return np.asarray(drawn.array)
 
     @cached_property

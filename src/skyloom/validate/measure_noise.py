@@ -28,9 +28,7 @@ def smooth(image: NDArray[np.float64], kernel: NDArray[np.float64]) -> NDArray[n
     return np.asarray(convolve1d(along, kernel, axis=1, mode="constant"))
 
 
-def smoothed_variance(
-    variance: NDArray[np.float64], rho: float, kernel: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def smoothed_variance(variance: NDArray[np.float64], rho: float, kernel: NDArray[np.float64]) -> NDArray[np.float64]:
     """Variance of a pixel after `smooth`.
 
     With A(d) the autocorrelation of the kernel, each axis gives the factor (A(0) + 2 rho A(1)) / A(0) over
@@ -53,10 +51,30 @@ def smoothed_variance(
     return smooth(variance, kernel**2) * (1 + 2 * rho * neighbours / squares) ** 2
 
 
-def noise_spectrum(shape: tuple[int, int], rho: float) -> NDArray[np.float64]:
-    """Power of unit-variance noise at each frequency of `numpy.fft.fft2`, of mean 1.
+def noise_spectrum(sigma: NDArray[np.float64], rho: float) -> NDArray[np.float64]:
+    """Expected power of the noise at each frequency of `numpy.fft.fft2`, of an image that is cut out of it.
 
-    ``(1 + 2 rho cos k_x)(1 + 2 rho cos k_y)``, the transform of the correlation above.
+    The transform of the expected autocorrelation, sum over d of rho^|d| A(d) cos(k d) with d up to one pixel along
+    each axis and A(d) the sum of sigma(x) sigma(x + d): exact for any outline.
+
+    Parameters
+    ----------
+    sigma : ndarray, shape (H, W)
+        Scatter of each pixel, 0 outside the outline.
+    rho : float
+        Correlation of adjacent pixels.
+
+    Returns
+    -------
+    ndarray, shape (H, W)
+        Its mean is the sum of the variance.
     """
-    axes = [1 + 2 * rho * np.cos(2 * np.pi * np.fft.fftfreq(size)) for size in shape]
-    return np.maximum(np.outer(*axes), 0.0)
+    ky, kx = (2 * np.pi * np.fft.fftfreq(size) for size in sigma.shape)
+    total = np.full(sigma.shape, float((sigma**2).sum()))
+    along_y = float((sigma[1:] * sigma[:-1]).sum())
+    along_x = float((sigma[:, 1:] * sigma[:, :-1]).sum())
+    rising = float((sigma[1:, 1:] * sigma[:-1, :-1]).sum())
+    falling = float((sigma[1:, :-1] * sigma[:-1, 1:]).sum())
+    total += 2 * rho * (along_y * np.cos(ky)[:, None] + along_x * np.cos(kx))
+    total += 2 * rho**2 * (rising * np.cos(ky[:, None] + kx) + falling * np.cos(ky[:, None] - kx))
+    return total

@@ -88,9 +88,7 @@ class PartFile:
             raise BadInputError(f"{self.path} is not a file of measurements; name another one to resume from")
         for key, what in (("columns", "other quantities"), ("cutouts", "other cutouts")):
             if entry.get(key) != self._head[key]:
-                raise BadInputError(
-                    f"{self.path} holds measurements of {what}; remove it or name another file"
-                )
+                raise BadInputError(f"{self.path} holds measurements of {what}; remove it or name another file")
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -33,10 +33,7 @@ def measure_pixels(frame: Frame) -> Measured:
         return {}, MeasureFlag.FEW_PIXELS
     values = values / values.mean()
     skewness = ((values - 1) ** 3).mean() / max(float(values.std()), 1e-12) ** 3
-    found = {
-        f"pixels_p{p:02d}": float(v)
-        for p, v in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)
-    }
+    found = {f"pixels_p{p:02d}": float(v) for p, v in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)}
     return {**found, "pixels_skewness": float(skewness)}, MeasureFlag(0)
 
 

@@ -96,7 +96,7 @@ def _half_turn(image: NDArray[_Pixel], centre: tuple[float, float]) -> NDArray[_
 def _spectrum(frame: Frame, usable: NDArray[np.bool_], scale: float) -> NDArray[np.float64]:
     shape = frame.image.shape
     power = np.abs(np.fft.fft2(np.where(usable, frame.residual, 0.0))) ** 2
-    power -= frame.variance[usable].sum() * noise_spectrum((shape[0], shape[1]), frame.rho)
+    power -= noise_spectrum(np.sqrt(np.where(usable, frame.variance, 0.0)), frame.rho)
     power /= power.size * scale
     k = np.hypot(*np.meshgrid(*(np.fft.fftfreq(size) for size in shape))) * frame.half_light_radius
     which = np.digitize(k.ravel(), SPECTRUM_EDGES) - 1

@@ -34,9 +34,7 @@ def segment(frame: Frame) -> NDArray[np.int32] | None:
         1 for the galaxy, 0 elsewhere; None when there is nothing at the centre.
     """
     kernel = gaussian_kernel(frame.psf_fwhm)
-    above = smooth(frame.image, kernel) > THRESHOLD * np.sqrt(
-        smoothed_variance(frame.variance, frame.rho, kernel)
-    )
+    above = smooth(frame.image, kernel) > THRESHOLD * np.sqrt(smoothed_variance(frame.variance, frame.rho, kernel))
     pieces, number = label(above & frame.mask, structure=np.ones((3, 3)))
     x, y = frame.centre
     rows, columns = np.indices(pieces.shape)

@@ -50,9 +50,7 @@ def measure_cutout(cutout: Cutout) -> dict[str, float]:
     try:
         frame = prepare(cutout)
     except SkyloomError as exc:
-        logger.warning(
-            "galaxy %s of %s (%s) cannot be measured: %s", cutout.galaxy_id, cutout.source, cutout.band, exc
-        )
+        logger.warning("galaxy %s of %s (%s) cannot be measured: %s", cutout.galaxy_id, cutout.source, cutout.band, exc)
         return values | dict.fromkeys(FLAGS, int(MeasureFlag.BAD_INPUT))
     for tool in TOOLS:
         found, flag = _run(tool, frame)
@@ -68,9 +66,7 @@ def _run(tool: Tool, frame: Frame) -> tuple[dict[str, float], MeasureFlag]:
             warnings.simplefilter("ignore")
             found, flag = tool.run(frame)
     except Exception as exc:  # a tool may fail in any way on a strange galaxy; the others go on
-        logger.debug(
-            "galaxy %s: %s failed: %s: %s", frame.cutout.galaxy_id, tool.name, type(exc).__name__, exc
-        )
+        logger.debug("galaxy %s: %s failed: %s: %s", frame.cutout.galaxy_id, tool.name, type(exc).__name__, exc)
         return {}, MeasureFlag.FAILED
     if flag.lost:
         return {}, flag

@@ -64,9 +64,7 @@ def finite(table: Table, name: str, min_snr: float = 0.0) -> NDArray[np.float64]
     return found[keep]
 
 
-def feature_matrix(
-    table: Table, names: tuple[str, ...] = FEATURES
-) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+def feature_matrix(table: Table, names: tuple[str, ...] = FEATURES) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Quantities side by side, shape (N, D), of the rows (second result) that have all of them."""
     matrix = np.stack([values(table, name) for name in names], axis=1)
     rows = np.flatnonzero(np.isfinite(matrix).all(axis=1))

@@ -68,9 +68,7 @@ def _bias(quantity: str, real: Table, model: Table, **context: Any) -> dict[str,
         if not np.isfinite(model_x).any():  # not the same galaxies: their own conditions
             model_x = values(model, condition)
         first, second = np.isfinite(real_x + real_y), np.isfinite(model_x + model_y)
-        found[condition] = compare_conditional(
-            real_x[first], real_y[first], model_x[second], model_y[second], rng
-        )
+        found[condition] = compare_conditional(real_x[first], real_y[first], model_x[second], model_y[second], rng)
     judged = {name: s for name, s in found.items() if np.isfinite(s["value"])}
     if not judged:
         return score(float("nan"))
@@ -85,7 +83,8 @@ def _calibration(condition: str, real: Table, model: Table, **context: Any) -> d
     asked, recovered = asked_conditions(real, model, column), values(model, column)
     truth = values(real, column)
     both = np.isfinite(asked + recovered)
-    scatter = float(np.nanstd(truth))
+    truth = truth[np.isfinite(truth)]
+    scatter = float(truth.std()) if len(truth) else 0.0
     if both.sum() < 4 or not scatter > 0:
         return score(float("nan"), n_model=int(both.sum()))
     away = (recovered - asked)[both] / scatter

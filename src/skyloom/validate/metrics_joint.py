@@ -190,10 +190,7 @@ def _manifold(name: str, real: Table, model: Table, **context: Any) -> dict[str,
         first, second = x[order[:half]], x[order[half : 2 * half]]
         halves.append(getattr(manifold_scores(first, second, min(NEIGHBOURS, half - 1)), name))
     # halves of the simulated sample, not a bootstrap: doubled rows would be each other's nearest neighbours
-    parts = [
-        getattr(manifold_scores(x, y[rng.permutation(len(y))[: len(y) // 2]], NEIGHBOURS), name)
-        for _ in range(8)
-    ]
+    parts = [getattr(manifold_scores(x, y[rng.permutation(len(y))[: len(y) // 2]], NEIGHBOURS), name) for _ in range(8)]
     value = getattr(manifold_scores(x, y, NEIGHBOURS), name)
     return score(value, float(np.std(parts)), float(np.mean(halves)), float(np.std(halves)), **counts)
 

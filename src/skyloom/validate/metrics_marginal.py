@@ -97,4 +97,5 @@ def _compare(quantity: str, real: Table, model: Table, **context: Any) -> dict[s
     first, second = finite(real, quantity, least), finite(model, quantity, least)
     rng = generator_of(context, zlib.crc32(quantity.encode()))
     found = compare_marginal(first, second, rng)
-    return {**found, "left_out_real": len(real) - len(first), "left_out_model": len(model) - len(second)}
+    left_out = {"left_out_real": len(real) - len(first), "left_out_model": len(model) - len(second)}
+    return found | {name: float(number) for name, number in left_out.items()}

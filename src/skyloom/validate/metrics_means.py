@@ -98,8 +98,7 @@ def _curve(prefix: str, squared: bool, real: Table, model: Table, **context: Any
     draws = bootstrap(lambda i, j: distance(x[i], y[j]), len(x), len(y), rng, 100)
     floor, floor_error = half_floor(lambda i, j: distance(x[i], x[j]), len(x), len(y), rng)
     ratios = {
-        f"ratio_{names[seen[k]]}": float(np.nanmean(y[:, i]) / mean[i])
-        for i, k in enumerate(np.flatnonzero(bright))
+        f"ratio_{names[seen[k]]}": float(np.nanmean(y[:, i]) / mean[i]) for i, k in enumerate(np.flatnonzero(bright))
     }
     return score(distance(x, y), float(draws.std()), floor, floor_error, **ratios)
 

@@ -29,11 +29,7 @@ def finite_column(table: Table, name: str) -> Array:
 
 def shared_range(tables: Tables, name: str, *, trim: float = 0.5) -> tuple[float, float] | None:
     """Range that holds all but `trim` per cent of each sample on each side; None without values."""
-    ends = [
-        np.percentile(v, [trim, 100 - trim])
-        for v in (finite_column(t, name) for t in tables.values())
-        if v.size
-    ]
+    ends = [np.percentile(v, [trim, 100 - trim]) for v in (finite_column(t, name) for t in tables.values()) if v.size]
     if not ends:
         return None
     low, high = min(e[0] for e in ends), max(e[1] for e in ends)
@@ -62,9 +58,7 @@ def distribution(tables: Tables, name: str, label: str) -> str | None:
         axes.set_xlim(*limits)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
-        medians = ", ".join(
-            f"{s} {np.median(v):.3g}" for s in tables if (v := finite_column(tables[s], name)).size
-        )
+        medians = ", ".join(f"{s} {np.median(v):.3g}" for s in tables if (v := finite_column(tables[s], name)).size)
         return to_svg(figure, f"d-{name}", f"Distribution of {label}. Medians: {medians}.")
 
 
@@ -112,6 +106,7 @@ def plane(
             axes.scatter(shown[:, 0], shown[:, 1], s=6, color=colour, alpha=0.55, linewidths=0)
             _contours(axes, real, limits, log, REAL)
             _limits(axes, limits, invert)
+            _plain_ticks(axes, log)
             axes.set_xlabel(labels[0])
             axes.set_ylabel(labels[1])
             axes.set_title(sample)
@@ -122,9 +117,7 @@ def plane(
 
 def corner(tables: Tables, names: Sequence[str], labels: Sequence[str]) -> str | None:
     """All pairs of some quantities, as contours that hold 39 % and 86 %: one and two sigma in a plane."""
-    usable = [
-        i for i, name in enumerate(names) if all(finite_column(t, name).size > 20 for t in tables.values())
-    ]
+    usable = [i for i, name in enumerate(names) if all(finite_column(t, name).size > 20 for t in tables.values())]
     if len(usable) < 2:
         return None
     names, labels = [names[i] for i in usable], [labels[i] for i in usable]
@@ -148,9 +141,7 @@ def corner(tables: Tables, names: Sequence[str], labels: Sequence[str]) -> str |
                     else:
                         pairs = _pairs(table, names[column], names[row])
                         dash = "dashed" if sample in _DASHES else "solid"
-                        _contours(
-                            axes, pairs, [limits[column], limits[row]], (False, False), colours[sample], dash
-                        )
+                        _contours(axes, pairs, [limits[column], limits[row]], (False, False), colours[sample], dash)
                         axes.set_ylim(*limits[row])
                 axes.set_xlim(*limits[column])
                 if row == column:
@@ -173,8 +164,13 @@ def curves(
     *,
     log: tuple[bool, bool] = (False, False),
     zero: float | None = None,
+    whole: bool = False,
+    y_range: tuple[float, float] | None = None,
 ) -> str | None:
-    """Lines with bands: `series` gives x, y and the band's lower and upper edge a sample."""
+    """Lines with bands: `series` gives x, y and the band's lower and upper edge a sample.
+
+    `zero` draws a level line; `whole` puts ticks at whole numbers of x.
+    """
     series = {sample: s for sample, s in series.items() if np.isfinite(s[1]).any()}
     if not series:
         return None
@@ -197,12 +193,15 @@ def curves(
             )
         axes.set_xscale("log" if log[0] else "linear")
         axes.set_yscale("log" if log[1] else "linear")
+        _plain_ticks(axes, log)
+        if whole:
+            axes.set_xticks(np.unique(np.concatenate([s[0] for s in series.values()])))
+        if y_range is not None:
+            axes.set_ylim(*y_range)
         axes.set_title(labels[0])
         axes.set_xlabel(labels[1])
         axes.set_ylabel(labels[2])
-        return to_svg(
-            figure, f"c-{name}", f"{labels[0]}: {labels[2]} against {labels[1]}, for {', '.join(series)}."
-        )
+        return to_svg(figure, f"c-{name}", f"{labels[0]}: {labels[2]} against {labels[1]}, for {', '.join(series)}.")
 
 
 def _pairs(table: Table, x: str, y: str) -> Array:
@@ -226,6 +225,17 @@ def _limits(axes: Any, limits: Sequence[tuple[float, float] | None], invert: tup
             setter(*(reversed(limit) if turned else limit))
 
 
+def _plain_ticks(axes: Any, log: tuple[bool, bool]) -> None:
+    """Write 0.2 and 5 on logarithmic axes, not powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    for axis, is_log in zip((axes.xaxis, axes.yaxis), log, strict=True):
+        if is_log:
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
+
+
 def _contours(
     axes: Any,
     pairs: Array,
@@ -237,9 +247,7 @@ def _contours(
     """Smoothed density of `pairs`, at the levels that hold 39 % and 86 % of it."""
     from scipy.stats import gaussian_kde
 
-    scaled = np.column_stack(
-        [np.log10(np.maximum(c, 1e-12)) if g else c for c, g in zip(pairs.T, log, strict=True)]
-    )
+    scaled = np.column_stack([np.log10(np.maximum(c, 1e-12)) if g else c for c, g in zip(pairs.T, log, strict=True)])
     if len(scaled) < 12 or (scaled.std(axis=0) < 1e-9).any():
         return
     axis: list[Array] = []

@@ -43,11 +43,7 @@ class Strip:
 
 def choose_rows(table: Table, count: int) -> list[int]:
     """Which galaxies to show: half of them the brightest in S/N, half spread evenly over the rest."""
-    snr = (
-        np.asarray(table["fit_snr"], dtype=np.float64)
-        if "fit_snr" in table.colnames
-        else np.zeros(len(table))
-    )
+    snr = np.asarray(table["fit_snr"], dtype=np.float64) if "fit_snr" in table.colnames else np.zeros(len(table))
     order = np.argsort(-np.nan_to_num(snr, nan=-1.0), kind="stable")
     if len(order) <= count:
         return [int(i) for i in order]
@@ -71,9 +67,7 @@ def _strip(samples: Mapping[str, Cutout]) -> Strip:
     # one stretch for the galaxy's residuals too: that of the real one, at least the noise
     spread = max(float(np.percentile(np.abs(residuals["real"]), 98.5)), 4 * noise)
     panels = [
-        Panel(
-            name, _grey(_asinh(cutout.image[view], noise, white)), _grey(0.5 + residuals[name] / (2 * spread))
-        )
+        Panel(name, _grey(_asinh(cutout.image[view], noise, white)), _grey(0.5 + residuals[name] / (2 * spread)))
         for name, cutout in samples.items()
     ]
     return Strip(_caption(real), panels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from astropy.table import Table
@@ -146,7 +147,7 @@ def _profile(tables: Tables) -> str | None:
         values = [_column(table, name) / r for name, r in zip(names, real, strict=True)]
         series[sample] = _bands(radii, values, band=sample == "real")
     labels = ("Surface brightness, over real", "Half-light radii", "Ratio to the real median")
-    return curves(series, "profile", labels, log=(True, False), zero=1.0)
+    return curves(series, "profile", labels, log=(True, False), zero=1.0, y_range=(0.4, 1.8))
 
 
 def _modes(tables: Tables) -> str | None:
@@ -156,7 +157,7 @@ def _modes(tables: Tables) -> str | None:
         sample: _bands(orders, [_column(table, f"coherence_m{m:.0f}") for m in orders], band=sample == "real")
         for sample, table in tables.items()
     }
-    return curves(series, "modes", ("Azimuthal modes of the residual", "m", "Share of its power"))
+    return curves(series, "modes", ("Azimuthal modes of the residual", "m", "Share of its power"), whole=True)
 
 
 def _run(tables: Tables, x: str, x_label: str, y: str, label: str) -> str | None:
@@ -167,7 +168,7 @@ def _run(tables: Tables, x: str, x_label: str, y: str, label: str) -> str | None
     series = {}
     for sample, table in tables.items():
         at, values = _column(table, x), _column(table, y)
-        groups = [values[(at >= low) & (at <= high)] for low, high in zip(edges[:-1], edges[1:], strict=True)]
+        groups = [values[(at >= low) & (at <= high)] for low, high in pairwise(edges)]
         series[sample] = _bands((edges[1:] + edges[:-1]) / 2, groups, band=sample == "real")
     return curves(series, f"run-{y}", (label, x_label, "Median"))
 
@@ -185,7 +186,7 @@ def _calibration(tables: Tables, column: str, label: str, relative: bool) -> str
         wanted = asked[np.asarray(table["real_row"], dtype=np.int64)]
         away = _column(table, column) - wanted
         away = away / wanted if relative else away
-        groups = [away[(wanted >= low) & (wanted <= high)] for low, high in zip(edges[:-1], edges[1:], strict=True)]
+        groups = [away[(wanted >= low) & (wanted <= high)] for low, high in pairwise(edges)]
         series[sample] = _bands((edges[1:] + edges[:-1]) / 2, groups, band=sample != "Sersic")
     unit = " / asked" if relative else ""
     labels = (label, "Asked", f"(Recovered − asked){unit}")

@@ -109,7 +109,7 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
         text = text.replace(colour, f"var({variable})")
     text = re.sub(r"\n\s*", "\n", text)
     label = escape(description, quote=True)
-    width = float(figure.get_figwidth()) * 96
+    width = float(figure.get_figwidth()) * 112
     view = re.search(r'viewBox="[^"]+"', text)
     assert view is not None
     size = f"width:100%;max-width:{width:.0f}px;height:auto"

@@ -211,16 +211,10 @@ def _blank(row: Mapping[str, Any]) -> Cutout:
     mask[int(row["cutout_y0"]) : int(row["cutout_y1"]), int(row["cutout_x0"]) : int(row["cutout_x1"])] = True
     nan = float("nan")
     fit = SersicFit(
-        **{
-            name: float(row[f"fit_{name}"])
-            for name in ("dx", "dy", "half_light_radius", "sersic_n", "q", "beta")
-        },
+        **{name: float(row[f"fit_{name}"]) for name in ("dx", "dy", "half_light_radius", "sersic_n", "q", "beta")},
         flux=float(row["fit_flux"]),
         sky=float(row["cutout_sky"]),
-        **{
-            f"{name}_error": nan
-            for name in ("dx", "dy", "half_light_radius", "sersic_n", "q", "beta", "flux", "sky")
-        },
+        **{f"{name}_error": nan for name in ("dx", "dy", "half_light_radius", "sersic_n", "q", "beta", "flux", "sky")},
         chi2=float(row["fit_chi2"]),
         snr=float(row["fit_snr"]),
         flag=int(row["cutout_fit_flag"]),

@@ -27,6 +27,23 @@ from skyloom.validate.run import Gallery
 __all__ = ["ReportFiles", "render_page", "scores_table", "write_report"]
 
 
+GROUPS = (
+    "joint",
+    "residual",
+    "morphology",
+    "coherence",
+    "size and shape",
+    "profile and spectrum",
+    "pixels",
+    "conditional bias",
+    "calibration",
+    "shear",
+    "reconstruction",
+    "memorisation",
+)
+"""Headings in the order of the page; others follow."""
+
+
 @dataclass(frozen=True)
 class ReportFiles:
     """The files of a report.
@@ -128,8 +145,9 @@ def scores_table(lines: Sequence[Line]) -> Table:
 
 
 def _groups(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
-    """Lines by their heading, headings in the order in which they first come; lines without any number left out."""
-    order = list(dict.fromkeys(line.group for line in lines))
+    """Lines by their heading; metrics that gave neither a number nor a reason are left out."""
+    found = list(dict.fromkeys(line.group for line in lines))
+    order = [group for group in GROUPS if group in found] + [group for group in found if group not in GROUPS]
     shown = [line for line in lines if any(math.isfinite(s.value) or s.note for s in line.scores.values())]
     ranked = sorted(shown, key=lambda line: order.index(line.group))
     return [(group, list(members)) for group, members in groupby(ranked, key=lambda line: line.group)]

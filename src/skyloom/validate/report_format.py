@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
 
-from skyloom.validate.report_data import Line, Score
+from skyloom.validate.report_data import Line, Sample, Score
 
 __all__ = ["FILTERS", "number", "strip_plot", "with_error"]
 
-_WIDTH, _HEIGHT = 132, 18
+_WIDTH, _HEIGHT = 116, 18
 _LOW, _HIGH = 0.25, 32.0
 
 
@@ -37,12 +37,20 @@ def with_error(score: Score) -> str:
     return f"{score.value:.{places}f} ± {score.error:.{places}f}".replace("-", "−")
 
 
-def real_text(line: Line) -> str:
+def real_text(line: Line) -> str | Markup:
     """Median and spread of the quantity over real galaxies, or the perfect score."""
     if math.isfinite(line.real):
         low, high = line.real_spread
-        return f"{number(line.real)} ({number(low, 2)} to {number(high, 2)})"
+        spread = f"({number(low, 2)} to {number(high, 2)})"
+        return Markup(f'{number(line.real)} <span class="spread">{spread}</span>')
     return f"ideal {number(line.ideal)}"
+
+
+def mini_marks(line: Line, judged: Sequence[Sample]) -> Markup:
+    """The verdicts as signs before the label, for screens too narrow to show the last column."""
+    signs = {"pass": '<span class="pass">✓</span>', "falls short": '<span class="short">✗</span>'}
+    found = [signs.get(line.scores[s.name].outcome, "·") for s in judged if s.name in line.scores]
+    return Markup('<span class="mini" aria-hidden="true">' + "".join(found) + " </span>")
 
 
 def strip_plot(line: Line, colours: Mapping[str, str]) -> Markup:
@@ -92,6 +100,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
     "with_error": with_error,
     "real_text": real_text,
+    "mini_marks": mini_marks,
     "strip_plot": strip_plot,
     "times": times,
     "percent": percent,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from skyloom.errors import ConfigError
 from skyloom.validate.report_data import Line
 
-__all__ = ["Requirement", "check_requirements", "parse_requirement"]
+__all__ = ["Requirement", "check_requirements", "known_metrics", "parse_requirement"]
 
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
@@ -63,6 +63,20 @@ def parse_requirement(text: str) -> Requirement:
     return Requirement(found[1], found[2], value)
 
 
+def known_metrics(requirements: Sequence[Requirement], names: Sequence[str]) -> None:
+    """Check that all thresholds are on metrics there are, before hours are spent.
+
+    Raises
+    ------
+    ConfigError
+        Names the metric that is not known, and those that are.
+    """
+    for need in requirements:
+        if need.metric not in names:
+            there_are = ", ".join(sorted(names))
+            raise ConfigError(f"--require {need}: no metric '{need.metric}'; there are {there_are}")
+
+
 def check_requirements(
     requirements: Sequence[Requirement], lines: Sequence[Line], judged: Sequence[str]
 ) -> list[tuple[str, bool]]:
@@ -71,14 +85,12 @@ def check_requirements(
     Raises
     ------
     ConfigError
-        For a metric that was not computed; lists those that were.
+        As `known_metrics`.
     """
+    known_metrics(requirements, [line.metric for line in lines])
     known = {line.metric: line for line in lines}
     out = []
     for need in requirements:
-        if need.metric not in known:
-            there_are = ", ".join(sorted(known))
-            raise ConfigError(f"--require {need}: no metric '{need.metric}'; there are {there_are}")
         for name in judged:
             score = known[need.metric].scores.get(name)
             value = score.value if score is not None else math.nan

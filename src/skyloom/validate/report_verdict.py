@@ -64,8 +64,7 @@ def verdict(name: str, lines: Sequence[Line], sample: Sample, real: Sample, base
     judged = len(passed) + len(short)
     if not judged:
         return f"{name} could not be judged: no metric gave a number."
-    text = [f"{_grade(len(passed), judged)[0]} It passes {len(passed)} of {judged} comparisons"]
-    text.append(f" with {len(real.table)} real galaxies")
+    text = [f"It passes {len(passed)} of {judged} comparisons with {len(real.table)} real galaxies"]
     if short:
         worst = ", ".join(_with_multiple(line, name) for line in short[:5])
         more = f" and {len(short) - 5} more" if len(short) > 5 else ""
@@ -82,7 +81,7 @@ def verdict(name: str, lines: Sequence[Line], sample: Sample, real: Sample, base
         )
     if sample.set_aside and sample.role == "model":
         text.append(f" {len(sample.set_aside)} of its galaxies could not be made or measured.")
-    return f"{name}: " + "".join(text)
+    return name + "".join(text).removeprefix("It")
 
 
 def headline(names: Sequence[str], lines: Sequence[Line]) -> str:
@@ -90,7 +89,7 @@ def headline(names: Sequence[str], lines: Sequence[Line]) -> str:
     parts = []
     for name in names:
         passed, short = _sorted(lines, name)
-        parts.append(f"{name} {_grade(len(passed), len(passed) + len(short))[1]}")
+        parts.append(f"{name} {_grade(len(passed), len(passed) + len(short))}")
     return "; ".join(parts) + "." if parts else "Nothing was judged."
 
 
@@ -128,18 +127,15 @@ def _sorted(lines: Sequence[Line], name: str) -> tuple[list[Line], list[Line]]:
     return passed, sorted(short, key=lambda line: -_or_zero(line.scores[name].multiple))
 
 
-def _grade(passed: int, judged: int) -> tuple[str, str]:
+def _grade(passed: int, judged: int) -> str:
     share = passed / judged if judged else 0.0
-    if judged and passed == judged:
-        return (
-            "These measurements cannot tell it from real galaxies.",
-            "cannot be told from real galaxies by these measurements",
-        )
+    if not judged:
+        return "could not be judged"
+    if passed == judged:
+        return "cannot be told from real galaxies by these measurements"
     if share >= 0.8:
-        return "It is close to real galaxies, with exceptions.", "is close to real galaxies, with exceptions"
-    if share >= 0.5:
-        return "It resembles real galaxies in part.", "resembles real galaxies in part"
-    return "It does not look like real galaxies.", "does not look like real galaxies"
+        return "is close to real galaxies, with exceptions"
+    return "resembles real galaxies in part" if share >= 0.5 else "does not look like real galaxies"
 
 
 def _with_multiple(line: Line, name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,74 +13,32 @@ import numpy as np
 from astropy.table import Table
 
 from skyloom.descriptors import Metric
-from skyloom.errors import BadInputError, CutoutError
+from skyloom.errors import BadInputError
 from skyloom.profiles import Generator
 from skyloom.stamps import Cutout
 from skyloom.validate.plots_montage import choose_rows
 from skyloom.validate.reference import Reference
 from skyloom.validate.report_data import Sample, Validation
-from skyloom.validate.report_require import Requirement, check_requirements
+from skyloom.validate.report_require import check_requirements
 from skyloom.validate.report_verdict import cautions, headline, verdict
+from skyloom.validate.run_choose import mock_sample, real_sample
 from skyloom.validate.run_extras import reconstructions, training_table
+from skyloom.validate.run_plan import Plan
 from skyloom.validate.run_samples import (
     Progress,
-    default_refit,
-    in_part,
-    in_ranges,
     measured_sample,
     simulate,
 )
 from skyloom.validate.run_scores import run_metrics
-from skyloom.validate.sample import Screening, Selection, select
 
 __all__ = ["Gallery", "Plan", "collect_metrics", "validate"]
+
+BASELINE = "Sersic"
 
 logger = logging.getLogger(__name__)
 
 Gallery = Sequence[Mapping[str, Cutout]]
 """A few galaxies for the pictures: each sample's cutout by name."""
-
-MIN_GALAXIES = 8
-BASELINE = "Sersic"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to validate against what.
-
-    Parameters
-    ----------
-    real : sequence of Cutout, or Reference
-        Real galaxies, or a table of numbers measured on some.
-    generators : mapping of str to Generator
-        Models by name.
-    mock : sequence of Cutout, optional
-        Simulated cutouts from elsewhere, judged as they are.
-    seed : int
-        Of latents, noise and resampling.
-    limit : int, optional
-        Judge so many real galaxies at most.
-    part : str, optional
-        One part of the training's split only: ``test`` holds what ``skyloom train`` keeps from every model.
-    workers : int
-        Processes that measure.
-    pictures : int
-        Galaxies in the montage.
-    requirements : sequence of Requirement
-    inputs : mapping
-        Names of the inputs, for the report.
-    """
-
-    real: Sequence[Cutout] | Reference
-    generators: Mapping[str, Generator]
-    mock: Sequence[Cutout] | None = None
-    seed: int = 1
-    limit: int | None = None
-    part: str | None = None
-    workers: int = 1
-    pictures: int = 16
-    requirements: Sequence[Requirement] = ()
-    inputs: Mapping[str, Any] | None = None
 
 
 def collect_metrics() -> list[Metric]:
@@ -123,13 +81,13 @@ def validate(
         raise BadInputError("nothing to judge: name a model or a file of mock cutouts")
     metrics = collect_metrics() if metrics is None else metrics
     folder.mkdir(parents=True, exist_ok=True)
-    blanks, real = _real_sample(plan, folder, progress)
+    blanks, real = real_sample(plan, folder, progress)
     samples, sets = {"real": real}, {"real": blanks}
     identity = _identity(real.table)
 
     generators: dict[str, Generator | None] = {**plan.generators}
     if plan.mock is not None:
-        sets["mock"], samples["mock"] = _mock_sample(plan, blanks, folder, progress)
+        sets["mock"], samples["mock"] = mock_sample(plan, blanks, folder, progress)
     for name, generator in [*generators.items(), (BASELINE, None)]:
         made = simulate(
             blanks,
@@ -161,9 +119,7 @@ def validate(
         if name != "real"
     }
     if plan.part == "test" and not isinstance(plan.real, Reference):
-        known = training_table(
-            plan.real, 3 * len(real.table), folder, workers=plan.workers, progress=progress
-        )
+        known = training_table(plan.real, 3 * len(real.table), folder, workers=plan.workers, progress=progress)
         contexts = {name: context | {"train": known} for name, context in contexts.items()}
     lines = run_metrics(metrics, samples, contexts)
     judged = [name for name, sample in samples.items() if sample.role in ("model", "mock")]
@@ -177,76 +133,6 @@ def validate(
         cautions=[*cautions(real, samples), *_notes(plan)],
     )
     return found, _gallery(plan, samples, sets)
-
-
-def _real_sample(plan: Plan, folder: Path, progress: Progress | None) -> tuple[Sequence[Cutout], Sample]:
-    """The real cutouts chosen, and their measurements; for a reference, stand-ins without pixels."""
-    keeps = [in_ranges(list(plan.generators.values()))]
-    if plan.part is not None:
-        keeps.insert(0, in_part(plan.part))
-
-    def keep(cutout: Cutout) -> tuple[str, str] | None:
-        return next((fault for k in keeps if (fault := k(cutout)) is not None), None)
-
-    if isinstance(plan.real, Reference):
-        rows, screening = plan.real.select(keep, plan.limit)
-        _enough(rows, screening, "the reference")
-        return [plan.real.blanks[i] for i in rows], plan.real.sample(rows, screening)
-    if not len(plan.real):
-        raise CutoutError("there are no real cutouts: the file is empty")
-    chosen, screening = select(plan.real, refit=default_refit, keep=keep, limit=plan.limit)
-    _enough(chosen.rows, screening, "the real cutouts")
-    resume = folder / f"measured-real-{_rows_digest(chosen)}.jsonl"
-    sample = measured_sample(
-        "real",
-        "real",
-        chosen,
-        screening=screening,
-        workers=plan.workers,
-        resume=resume,
-        progress=progress,
-    )
-    return chosen, sample
-
-
-def _mock_sample(
-    plan: Plan, real: Sequence[Cutout], folder: Path, progress: Progress | None
-) -> tuple[Sequence[Cutout], Sample]:
-    scales = sorted({round(float(c.pixel_scale), 4) for c in real})
-
-    def keep(cutout: Cutout) -> tuple[str, str] | None:
-        if any(abs(cutout.pixel_scale / scale - 1) < 0.01 for scale in scales):
-            return None
-        shown = ", ".join(f"{s:g}" for s in scales)
-        return "pixel scale that no real cutout has", f"{cutout.pixel_scale:g} arcsec, the real ones {shown}"
-
-    assert plan.mock is not None
-    if not len(plan.mock):
-        raise CutoutError("there are no mock cutouts: the file is empty")
-    chosen, screening = select(plan.mock, refit=default_refit, keep=keep, limit=plan.limit)
-    _enough(chosen.rows, screening, "the mock cutouts")
-    sample = measured_sample(
-        "mock",
-        "mock",
-        chosen,
-        screening=screening,
-        workers=plan.workers,
-        resume=folder / f"measured-mock-{_rows_digest(chosen)}.jsonl",
-        progress=progress,
-    )
-    return chosen, sample
-
-
-def _enough(rows: Sequence[int], screening: Screening, what: str) -> None:
-    if len(rows) >= MIN_GALAXIES:
-        return
-    reasons = (
-        ", ".join(f"{reason}: {count}" for reason, count in screening.reasons.items()) or "none was given"
-    )
-    raise CutoutError(
-        f"{len(rows)} of {screening.read} galaxies of {what} can be judged, {MIN_GALAXIES} are needed"
-        f" ({reasons})"
-    )
 
 
 def _extras(
@@ -310,10 +196,6 @@ def _identity(table: Table) -> str:
     for name in ("galaxy_id", "fit_mag", "fit_half_light_radius", "fit_sersic_n"):
         digest.update(np.ascontiguousarray(table[name]).tobytes())
     return digest.hexdigest()[:16]
-
-
-def _rows_digest(chosen: Selection) -> str:
-    return hashlib.sha256(np.asarray(chosen.rows, dtype=np.int64).tobytes()).hexdigest()[:8]
 
 
 def _part(folder: Path, name: str, plan: Plan, identity: str) -> Path:

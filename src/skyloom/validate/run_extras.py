@@ -23,9 +23,7 @@ __all__ = ["reconstructions", "training_table"]
 logger = logging.getLogger(__name__)
 
 
-def reconstructions(
-    generator: Generator, real: Sequence[Cutout], progress: Progress | None = None
-) -> dict[str, Any]:
+def reconstructions(generator: Generator, real: Sequence[Cutout], progress: Progress | None = None) -> dict[str, Any]:
     """How well a generator that can encode galaxies gives back those it is shown.
 
     Parameters
@@ -77,7 +75,5 @@ def training_table(
     if screening.kept < 20:
         return None
     resume = folder / f"measured-train-{count}-{screening.kept}.jsonl"
-    sample = measured_sample(
-        "training galaxies", "real", chosen, workers=workers, resume=resume, progress=progress
-    )
+    sample = measured_sample("training galaxies", "real", chosen, workers=workers, resume=resume, progress=progress)
     return sample.table

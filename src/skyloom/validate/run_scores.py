@@ -78,9 +78,7 @@ def metric_lines(metric: Metric, real: Table, results: Mapping[str, Mapping[str,
 def _compute(metric: Metric, real: Table, model: Table, context: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         return dict(metric.compute(real, model, **context))
-    except (
-        Exception
-    ) as exc:  # a plugin's metric may fail in any way; the other metrics go on, the report says so
+    except Exception as exc:  # a plugin's metric may fail in any way; the other metrics go on, the report says so
         level = logging.INFO if isinstance(exc, SkyloomError) else logging.WARNING
         logger.log(level, "metric '%s' failed: %s: %s", metric.name, type(exc).__name__, exc)
         return {"note": f"{type(exc).__name__}: {exc}"}

@@ -11,6 +11,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from skyloom.conditions import PHYSICAL_RANGES
 from skyloom.errors import SkyloomError
 from skyloom.stamps import Cutout, FitFlag, SersicFit
 
@@ -30,12 +31,13 @@ BATCH = 64
 MAGNITUDES = (5.0, 40.0)
 """Range a galaxy's AB magnitude must lie in for its zero point to be believed."""
 
+SERSIC_N = PHYSICAL_RANGES["sersic_n"]
+"""Range of Sersic indices that can be drawn; fits end on its edges, to within rounding."""
+
 PSF_LIGHT_OUTSIDE = 0.01
 """Share of a PSF's light that may fall outside a stamp smaller than it; the PSF is then cut to the stamp."""
 
-UNUSABLE_FIT = (
-    FitFlag.FAILED | FitFlag.NOT_CONVERGED | FitFlag.RUNAWAY_SIZE | FitFlag.LOW_SNR | FitFlag.MASKED_CENTRE
-)
+UNUSABLE_FIT = FitFlag.FAILED | FitFlag.NOT_CONVERGED | FitFlag.RUNAWAY_SIZE | FitFlag.LOW_SNR | FitFlag.MASKED_CENTRE
 """Fits whose numbers are no conditions to ask for. A poor fit is kept: it may be the structure itself."""
 
 Refit = Callable[[Sequence[Cutout]], Sequence[SersicFit]]
@@ -104,7 +106,12 @@ def fit_fault(fit: SersicFit | None) -> tuple[str, str] | None:
     worst = FitFlag(max(fit.flag, 0)) & UNUSABLE_FIT
     if worst:
         return "unusable Sersic fit", str(worst.name).lower().replace("_", " ")
-    if not (fit.flux > 0 and fit.half_light_radius > 0 and 0 < fit.q <= 1 and 0.3 <= fit.sersic_n <= 6.2):
+    if not (
+        fit.flux > 0
+        and fit.half_light_radius > 0
+        and 0 < fit.q <= 1
+        and SERSIC_N[0] - 0.01 < fit.sersic_n < SERSIC_N[1] + 0.01
+    ):
         size = f"half_light_radius {fit.half_light_radius:.3g}"
         return "unusable Sersic fit", f"flux {fit.flux:.3g}, {size}, n {fit.sersic_n:.3g}, q {fit.q:.3g}"
     return None
@@ -210,10 +217,10 @@ def select(
     screening, rows, fits = Screening(), [], {}
     readable = _readable(cutouts, screening)
     while batch := list(islice(readable, BATCH)):
+        wide = {row for row, cutout in batch if _psf_too_large(cutout)}
+        batch = [(row, replace(c, psf=_cut_psf(c)) if row in wide else c) for row, c in batch]
         missing = [(row, cutout) for row, cutout in batch if cutout.fit is None]
-        new = dict(
-            zip((r for r, _ in missing), refit([c for _, c in missing]) if missing else [], strict=True)
-        )
+        new = dict(zip((r for r, _ in missing), refit([c for _, c in missing]) if missing else [], strict=True))
         for row, cutout in batch:
             if row in new:
                 cutout = replace(cutout, fit=new[row])
@@ -223,7 +230,7 @@ def select(
                 continue
             rows.append(row)
             screening.notes["fitted here, for they came without a Sersic fit"] += row in new
-            screening.notes["PSF image larger than the stamp, cut to it"] += _psf_too_large(cutout)
+            screening.notes["PSF image larger than the stamp, cut to it"] += row in wide
             if row in new:
                 fits[row] = new[row]
             if len(rows) == limit:
@@ -245,6 +252,6 @@ def _readable(cutouts: Sequence[Cutout], screening: Screening) -> Iterator[tuple
             screening.set_aside.append(SetAside(f"row {row}", "cannot be read", str(exc)))
             continue
         if fault is None:
-            yield row, replace(cutout, psf=_cut_psf(cutout)) if _psf_too_large(cutout) else cutout
+            yield row, cutout
         else:
             screening.set_aside.append(SetAside(name_of(cutout), *fault))

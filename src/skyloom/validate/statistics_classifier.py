@@ -73,7 +73,5 @@ def _classifier(kind: str, seed: int) -> Any:
     if kind == "forest":
         from sklearn.ensemble import RandomForestClassifier
 
-        return RandomForestClassifier(
-            200, min_samples_leaf=3, class_weight="balanced", random_state=seed, n_jobs=1
-        )
+        return RandomForestClassifier(200, min_samples_leaf=3, class_weight="balanced", random_state=seed, n_jobs=1)
     raise ValueError(f"no classifier '{kind}'; there are logistic and forest")

@@ -66,8 +66,7 @@ def bootstrap(
         mean.
     """
     draws = (
-        statistic(rng.integers(n_real, size=n_real), rng.integers(n_model, size=n_model))
-        for _ in range(resamples)
+        statistic(rng.integers(n_real, size=n_real), rng.integers(n_model, size=n_model)) for _ in range(resamples)
     )
     return np.fromiter(draws, float, resamples)
 

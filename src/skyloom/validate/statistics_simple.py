@@ -17,9 +17,7 @@ def mean_and_error(x: NDArray[np.float64]) -> tuple[float, float]:
     return float(x.mean()), float(x.std(ddof=1) / np.sqrt(len(x)))
 
 
-def mean_shear(
-    g1: NDArray[np.float64], g2: NDArray[np.float64]
-) -> tuple[tuple[float, float], tuple[float, float]]:
+def mean_shear(g1: NDArray[np.float64], g2: NDArray[np.float64]) -> tuple[tuple[float, float], tuple[float, float]]:
     """Mean and error of both: galaxies have no common direction, so what is not 0 has leaked in."""
     return mean_and_error(g1), mean_and_error(g2)
 

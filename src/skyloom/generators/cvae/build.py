@@ -118,10 +118,10 @@ def wound_alike(trainer: Trainer, stamps: Stamps, simulated: int | None = None) 
     trainer : Trainer
     stamps : Stamps
     simulated : int, optional
-        How many stamps of simulated structure; as many as real ones by default.
+        How many stamps of simulated structure; half as many as real ones by default.
     """
     torch.manual_seed(trainer.config.seed)
-    count = len(stamps) if simulated is None else simulated
+    count = len(stamps) // 2 if simulated is None else simulated
     parts = [(stamps.subset(i.tolist()), True) for i in torch.arange(len(stamps)).split(32)]
     for i in (torch.arange(count) % len(stamps)).split(32):
         parts.append((with_simulated_structure(stamps.subset(i.tolist()), len(i), brighter=8.0), False))

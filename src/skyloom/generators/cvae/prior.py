@@ -126,7 +126,7 @@ class Prior:
         return cls(arch, **{k: v for k, v in tensors.items() if k != "local_root"}, local_root=root)
 
 
-def fit_prior(posteriors: Posteriors, arch: Architecture, *, iterations: int = 6) -> Prior:
+def fit_prior(posteriors: Posteriors, arch: Architecture, *, iterations: int = 5) -> Prior:
     """Estimate the prior from posteriors.
 
     Parameters

@@ -1,0 +1,1 @@
+"""Image formation in torch: pure functions of arrays, tested against GalSim."""

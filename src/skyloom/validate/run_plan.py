@@ -1,0 +1,57 @@
+"""What a validation is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from skyloom.profiles import Generator
+from skyloom.stamps import Cutout
+from skyloom.validate.reference import Reference
+from skyloom.validate.report_require import Requirement
+from skyloom.validate.sample import SetAside
+
+__all__ = ["Plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to validate against what.
+
+    Parameters
+    ----------
+    real : sequence of Cutout, or Reference
+        Real galaxies, or a table of numbers measured on some.
+    generators : mapping of str to Generator
+        Models by name.
+    mock : sequence of Cutout, optional
+        Simulated cutouts from elsewhere, judged as they are.
+    seed : int
+        Of latents, noise and resampling.
+    limit : int, optional
+        Judge so many real galaxies at most.
+    part : str, optional
+        One part of the training's split only: ``test`` holds what ``skyloom train`` keeps from every model.
+    workers : int
+        Processes that measure.
+    pictures : int
+        Galaxies in the montage.
+    requirements : sequence of Requirement
+    dropped : sequence of SetAside
+        Real galaxies that their file gave no cutout of.
+    inputs : mapping
+        Names of the inputs, for the report.
+    """
+
+    real: Sequence[Cutout] | Reference
+    generators: Mapping[str, Generator]
+    mock: Sequence[Cutout] | None = None
+    seed: int = 1
+    limit: int | None = None
+    part: str | None = None
+    workers: int = 1
+    pictures: int = 15
+    requirements: Sequence[Requirement] = ()
+    dropped: Sequence[SetAside] = ()
+    inputs: Mapping[str, Any] | None = None
