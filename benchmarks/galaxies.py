@@ -117,7 +117,7 @@ def galsim_image(
     breaks for n >= 5 and a ``maxk_threshold`` of 1e-8, so 1e-7 it is.
     """
     large = galsim.GSParams(maximum_fft_size=16384)
-    for folding in (1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2):
+    for folding in (1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2, 3e-2, 0.1):
         fine = galsim.GSParams(folding_threshold=folding, maxk_threshold=1e-7, kvalue_accuracy=1e-7)
         fine_psf = galsim.GSParams(
             folding_threshold=max(folding, 2e-4), maxk_threshold=1e-5, kvalue_accuracy=1e-7

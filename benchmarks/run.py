@@ -3,8 +3,8 @@
     python benchmarks/run.py [--json FILE] [--repeats 7] [--batch 64] [--model cosmos]
 
 64 x 64 stamps of 0.1 arcsec pixels through a Euclid-like PSF. Each row is one function that handles the same batch of galaxies
-(half-light radius about 0.3 arcsec, Sersic index about 1.3). The rows take turns, so that a busy machine slows all of them; the best time of
-each counts. A row that cannot run says why and is left out.
+(half-light radius about 0.3 arcsec, Sersic index about 1.3). Times are processor time, all threads together; the rows
+take turns and the best time of each counts, so that other work on the machine disturbs little. A row that cannot run says why and is left out.
 """
 
 from __future__ import annotations
@@ -156,9 +156,9 @@ def measure(setting: Setting, repeats: int) -> dict[str, float]:
     best = dict.fromkeys(timed, float("inf"))
     for _ in range(repeats):
         for name, call in timed.items():
-            start = time.perf_counter()
+            start = time.process_time()
             call()
-            best[name] = min(best[name], 1e3 * (time.perf_counter() - start) / len(setting.conditions))
+            best[name] = min(best[name], 1e3 * (time.process_time() - start) / len(setting.conditions))
     return best
 
 

@@ -46,6 +46,11 @@ def real_text(line: Line) -> str | Markup:
     return f"ideal {number(line.ideal)}"
 
 
+def capital(text: str) -> str:
+    """A label with a capital letter, but for a lone symbol such as q."""
+    return text[:1].upper() + text[1:] if text[1:2].isalpha() else text
+
+
 def mini_marks(line: Line, judged: Sequence[Sample]) -> Markup:
     """The verdicts as signs before the label, for screens too narrow to show the last column."""
     signs = {"pass": '<span class="pass">✓</span>', "falls short": '<span class="short">✗</span>'}
@@ -100,6 +105,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
     "with_error": with_error,
     "real_text": real_text,
+    "capital": capital,
     "mini_marks": mini_marks,
     "strip_plot": strip_plot,
     "times": times,

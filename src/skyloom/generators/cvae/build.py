@@ -15,7 +15,7 @@ from torch import Tensor
 from skyloom.errors import TrainingError
 from skyloom.generators.checkpoint import ModelCard, save_checkpoint
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions, usable
-from skyloom.generators.cvae.features import FEATURES
+from skyloom.generators.cvae.features import FEATURES, HINTS
 from skyloom.generators.cvae.instrument import Jitter, encoder_input
 from skyloom.generators.cvae.prior import Posteriors, Prior, fit_prior
 from skyloom.generators.cvae.simulated_stamps import with_simulated_structure
@@ -153,8 +153,8 @@ def _flatten(part: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, np
 
 def _card(name: str, splits: Splits, trainer: Trainer, prior: Prior, about: Mapping[str, Any]) -> dict[str, Any]:
     conditions = fitted_conditions(splits.train)
-    columns = {name: condition_values(conditions, name) for name in FEATURES}
-    ranges = {k: _range(v) for k, v in columns.items() if v is not None and np.isfinite(v).any()}
+    columns = {name: condition_values(conditions, name) for name in FEATURES if name not in HINTS}
+    ranges = {k: _range(k, v) for k, v in columns.items() if v is not None and np.isfinite(v).any()}
     bands = tuple(sorted({c.band for c in splits.train}))
     return {
         "family": "cvae",
@@ -179,9 +179,11 @@ def _card(name: str, splits: Splits, trainer: Trainer, prior: Prior, about: Mapp
     }
 
 
-def _range(values: np.ndarray) -> tuple[float, float]:
-    """What all but one in a hundred of the training galaxies span, on either side."""
-    low, high = np.nanquantile(values, [0.01, 0.99])
+def _range(name: str, values: np.ndarray) -> tuple[float, float]:
+    """What all but one in two hundred of the training galaxies span, on either side."""
+    low, high = np.nanquantile(values, [0.005, 0.995])
+    if name == "q":  # noise keeps the fits of face-on discs below 1
+        high = 1.0
     return float(np.round(low, 4)), float(np.round(high, 4))
 
 

@@ -9,11 +9,13 @@ from torch import Tensor
 from skyloom.conditions import Conditions
 from skyloom.generators.ranges import condition_values
 
-__all__ = ["FEATURES", "OPTIONAL", "WIDTH", "condition_features"]
+__all__ = ["FEATURES", "HINTS", "OPTIONAL", "WIDTH", "condition_features"]
 
 FEATURES = ("sersic_n", "q", "half_light_radius", "surface_brightness", "wavelength", "redshift")
 OPTIONAL = ("surface_brightness", "wavelength", "redshift")
 """Inputs that may be unknown; each has a flag after the values, 1 where unknown."""
+HINTS = {"redshift": (0.2, 5.2)}
+"""Inputs that help where known and refuse nothing: outside these ranges they count as not known."""
 WIDTH = len(FEATURES) + len(OPTIONAL)
 
 _SCALE: dict[str, tuple[float, float]] = {  # centre, width; logarithms where marked below
@@ -40,6 +42,8 @@ def condition_features(conditions: Conditions) -> Tensor:
     for column, name in enumerate(FEATURES):
         raw = condition_values(conditions, name)
         x = np.full(n, np.nan) if raw is None else np.array(raw)
+        if name in HINTS:
+            x[(x < HINTS[name][0]) | (x > HINTS[name][1])] = np.nan
         if name in _LOGARITHM:
             x = np.log(x)
         elif name == "redshift":
