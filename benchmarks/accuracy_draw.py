@@ -2,8 +2,8 @@
 
     python benchmarks/accuracy_draw.py [--count 200] [--sersic-count 60]
 
-The first table is galaxies without a learned part (f = 0), half-light radius 0.05 to 3 arcsec; the second, galaxies with random
-smooth residuals, a lower-triangular map, then a general one (lensed and turned).
+The first rows are galaxies without a learned part (f = 0), half-light radius 0.05 to 3 arcsec; then galaxies with
+random smooth residuals, under a lower-triangular map and under a general one (lensed and turned).
 """
 
 from __future__ import annotations

@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from skyloom.frames import profile_jacobian
 from skyloom.physics.sersic import sersic_surface_brightness
 
-__all__ = ["PSFS", "Galaxies", "galsim_image", "galsim_profile", "random_galaxies", "smooth_residual"]
+__all__ = [
+    "GRID_SCALE",
+    "GRID_SIZE",
+    "PSFS",
+    "Galaxies",
+    "galsim_image",
+    "galsim_profile",
+    "random_galaxies",
+    "smooth_residual",
+]
 
 GRID_SIZE, GRID_SCALE = 96, 9 / 96
 
@@ -119,9 +128,7 @@ def galsim_image(
     large = galsim.GSParams(maximum_fft_size=16384)
     for folding in (1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2, 3e-2, 0.1):
         fine = galsim.GSParams(folding_threshold=folding, maxk_threshold=1e-7, kvalue_accuracy=1e-7)
-        fine_psf = galsim.GSParams(
-            folding_threshold=max(folding, 2e-4), maxk_threshold=1e-5, kvalue_accuracy=1e-7
-        )
+        fine_psf = galsim.GSParams(folding_threshold=max(folding, 2e-4), maxk_threshold=1e-5, kvalue_accuracy=1e-7)
         parts = [galsim_profile(galaxies, i, fine), psf.withGSParams(fine_psf), galsim.Pixel(pixel_scale)]
         whole = galsim.Convolve(parts, gsparams=large, propagate_gsparams=False)
         if whole.maxk / whole.stepk <= cap:

@@ -65,6 +65,7 @@ def main() -> None:
     options = parser.parse_args()
     parts = [measure(path, options.workers) for path in options.cutouts]
     table = rounded(vstack([part for part, _ in parts], metadata_conflicts="silent"))
+    table = table[np.isfinite(table["fit_flux"])]  # without those that could not be measured at all
     table["index"] = np.arange(len(table))
     table.meta.clear()
     table.meta.update(

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyloom.conditions import Conditions
+from skyloom.generators.cvae.fast_grid import FastGrid
 from skyloom.generators.cvae.features import FEATURES, OPTIONAL, WIDTH, condition_features
 from skyloom.generators.cvae.frame import COLUMNS, ROWS, map_coordinates, node_radii, nodes, sample_map
 from skyloom.generators.cvae.instrument import GridGeometry, Jitter, grid_points, residual_grid
@@ -122,3 +123,14 @@ def test_unknown_conditions_are_zero_with_a_flag():
         Conditions(mag=22.0, zero_point=24.0, half_light_radius=0.4, sersic_n=1.0, wavelength=800.0, redshift=0.5)
     )
     assert (known[:, len(FEATURES) :] == 0).all()
+
+
+def test_the_fast_grid_is_the_grid_of_training():
+    torch.manual_seed(0)
+    grid = GridGeometry.of(grid_points(96, 9 / 96, torch.zeros(1)))
+    f, n = torch.randn(5, ROWS, COLUMNS), torch.tensor([0.5, 1.0, 2.0, 4.0, 6.0])
+    expected = residual_grid(f, grid, n)
+    found = FastGrid(grid).residual(f, n)
+    assert float((found - expected).abs().max()) < 1e-5 * float(expected.abs().max())
+    one = FastGrid(grid).residual(f[2:3].repeat(5, 1, 1), n[2:3].repeat(5))
+    assert torch.equal(one[4], found[2])  # whatever its place and company

@@ -27,7 +27,8 @@ def make(n, size, q=1.0, beta=0.0, offset=(0.0, 0.0), flux=1.0, count=1):
     ones = np.ones(count)
     return Galaxies(
         sersic_n=n * ones, half_light_radius=size * ones, q=q * ones, beta=beta * ones,
-        jacobian=profile_jacobian(size * ones, q * ones, beta * ones), offset=np.outer(ones, offset), amplitude=flux * ones,
+        jacobian=profile_jacobian(size * ones, q * ones, beta * ones),
+        offset=np.outer(ones, offset), amplitude=flux * ones,
     )  # fmt: skip
 
 
@@ -137,7 +138,7 @@ def test_double_precision_agrees_with_single():
 def test_any_galaxy_has_a_finite_image_with_no_more_than_its_flux(n, ln_size, q, beta, stamp_size):
     image = draw(make(n, float(np.exp(ln_size)), q, beta, flux=10.0), GAUSSIAN, pixel_scale=0.2, stamp_size=stamp_size)
     assert np.isfinite(image).all()
-    assert -1e-3 < image.min()
+    assert image.min() > -1e-3
     assert 0 < image.sum() < 10.03
 
 

@@ -40,7 +40,9 @@ def test_profile_is_galsims_and_encloses_its_flux(n, ln_r):
     at = (torch.tensor([n], dtype=torch.float64), torch.tensor([r], dtype=torch.float64))
     expected = float(galsim.Sersic(n, half_light_radius=1).xValue(r, 0))
     assert float(sersic_surface_brightness(*at)) == pytest.approx(expected, rel=1e-6, abs=1e-12)
-    assert float(sersic_enclosed_flux(*at)) == pytest.approx(gammainc(2 * n, gammaincinv(2 * n, 0.5) * r ** (1 / n)), abs=1e-4)
+    assert float(sersic_enclosed_flux(*at)) == pytest.approx(
+        gammainc(2 * n, gammaincinv(2 * n, 0.5) * r ** (1 / n)), abs=1e-4
+    )
 
 
 def test_surface_brightness_integrates_to_one():

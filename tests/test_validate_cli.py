@@ -118,6 +118,24 @@ def test_files_that_cannot_be_used_are_named(real, mock, tmp_path, capsys):
     fails([*out, without], capsys, "without.h5", "psf")
 
 
+def test_several_files_are_judged_as_one(real, mock):
+    from skyloom.validate.run_inputs import open_all
+
+    both, dropped = open_all([real, mock], real.parent)
+    assert (len(both), dropped) == (20, [])
+    assert [both[i].galaxy_id for i in (0, 8, 10, 11, 19, -1)] == [0, 8, 101, 9, 17, 17]
+    assert [c.galaxy_id for c in both[10:13]] == [101, 9, 10]
+    with pytest.raises(IndexError):
+        both[20]
+
+
+def test_files_of_different_stamps_are_refused(real, mock, tmp_path, capsys):
+    other = tmp_path / "large.h5"
+    write_cutouts(other, synthetic_cutouts(3, seed=1, stamp_size=64))
+    arguments = ["--real", real, "--real", other, "--mock", mock, "-o", tmp_path / "out"]
+    fails(arguments, capsys, "stamps of different sizes", "(48, 48)", "(64, 64)")
+
+
 def test_too_few_galaxies_say_why(galaxies, mock, tmp_path, capsys):
     few = tmp_path / "few.h5"
     write_cutouts(few, [replace(c, zero_point=0.0) for c in galaxies[:9]])

@@ -283,9 +283,9 @@ def test_a_metric_that_breaks_is_noted_and_the_others_go_on(caplog):
 def test_judgement_depends_on_distances_alone(value, floor, error, ideal):
     above = judge(ideal + value, error, ideal + floor, ideal)
     below = judge(ideal - value, error, ideal + floor, ideal)
-    if abs(value - 2 * floor) > 1e-9 and abs(value - error - floor) > 1e-9:
+    if abs(value - 2 * floor) > 1e-9 and abs(value - 3 * error - floor) > 1e-9:
         assert above.outcome == below.outcome
-        assert (above.outcome == "pass") == (value <= 2 * floor or value - error <= floor)
+        assert (above.outcome == "pass") == (value <= 2 * floor or value - 3 * error <= floor)
     assert above.multiple == pytest.approx(value / floor, rel=1e-6, abs=1e-6)
 
 

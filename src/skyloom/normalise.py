@@ -11,6 +11,7 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 from scipy.special import gammainc, gammaincinv, gammaln
 
 from skyloom.errors import PluginError
@@ -76,10 +77,10 @@ def dilation(residual: NDArray[np.float32] | None, grid_scale: float, sersic_n: 
     n = np.atleast_1d(np.asarray(sersic_n, dtype=np.float64))
     if residual is None:
         return np.ones(len(n))
-    from skyloom.residual_grid import aperture_weights  # brings galsim
+    from skyloom.residual_grid import ring_weights  # brings galsim
 
-    radii, weights = aperture_weights(residual.shape[-1], float(grid_scale))
-    learned = _products(residual.reshape(len(residual), -1), weights)
+    radii, rings = ring_weights(residual.shape[-1], float(grid_scale))
+    learned = _enclosed(residual, rings)
     total = 1.0 + residual.sum((1, 2), dtype=np.float64) * grid_scale**2
     if not np.all(total > 0):
         row = int(np.argmin(total > 0))
@@ -102,12 +103,13 @@ def dilation(residual: NDArray[np.float32] | None, grid_scale: float, sersic_n: 
     return (low + high) / 2
 
 
-def _products(rows: NDArray[np.float32], weights: NDArray[np.float32]) -> Floats:
-    """``rows @ weights.T``, a row at a time: in a matrix product the last digits depend on a row's place."""
-    out = np.empty((len(rows), len(weights)))
-    for row, sums in zip(rows, out, strict=True):
-        sums[:] = weights @ row
-    return out
+def _enclosed(residual: NDArray[np.float32], rings: csr_array) -> Floats:
+    """Flux of residuals inside circles, shape (N, K), from the weights of the rings between them.
+
+    The sparse product's last digits do not depend on a galaxy's place in the batch, as those of a dense one do.
+    """
+    flat = np.ascontiguousarray(residual.reshape(len(residual), -1).T)
+    return np.cumsum(rings @ flat, axis=0, dtype=np.float64).T
 
 
 def _lagrange(values: Floats, t: Floats) -> Floats:

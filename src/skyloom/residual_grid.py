@@ -13,8 +13,9 @@ from functools import lru_cache
 import galsim
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
-__all__ = ["aperture_weights", "band_limit", "interpolate", "oversample"]
+__all__ = ["aperture_weights", "band_limit", "interpolate", "oversample", "ring_weights"]
 
 _QUINTIC = galsim.Quintic()
 _REACH = 3  # the kernel is zero beyond three grid points
@@ -149,3 +150,23 @@ def aperture_weights(size: int, grid_scale: float) -> tuple[Floats, NDArray[np.f
     weights *= grid_scale**2
     weights.flags.writeable = False
     return radii * grid_scale, weights.reshape(len(radii), -1)
+
+
+@lru_cache(maxsize=4)
+def ring_weights(size: int, grid_scale: float) -> tuple[Floats, csr_array]:
+    """The radii of `aperture_weights`, and weights of the rings between them, whose cumulative sums are the circles.
+
+    Parameters
+    ----------
+    size : int
+        G.
+    grid_scale : float
+        Canonical units per grid point.
+
+    Returns
+    -------
+    radii : ndarray, shape (K,)
+    rings : csr_array of float32, shape (K, G * G)
+    """
+    radii, weights = aperture_weights(size, grid_scale)
+    return radii, csr_array(np.diff(weights, axis=0, prepend=np.float32(0)))

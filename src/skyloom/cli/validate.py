@@ -14,7 +14,12 @@ EXAMPLE = "Example:  skyloom validate --real cosmos.h5 --model cosmos --require 
 
 
 @click.command("validate", epilog=EXAMPLE)
-@click.option("--real", type=click.Path(path_type=Path), help="Real galaxies: cutouts, or what `ingest` reads.")
+@click.option(
+    "--real",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Real galaxies: a file of cutouts, or what `ingest` reads; may be given again.",
+)
 @click.option("--reference", help="In place of --real: a table of numbers measured on real galaxies, by name.")
 @click.option("--model", "models", multiple=True, help="Model or weights file; may be given again.  [cosmos]")
 @click.option("--mock", type=click.Path(path_type=Path), help="Simulated cutouts to judge as they are.")
@@ -38,7 +43,7 @@ EXAMPLE = "Example:  skyloom validate --real cosmos.h5 --model cosmos --require 
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0), help="Of galaxies and noise.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(min=1), help="Processes.")
 def command(
-    real: Path | None,
+    real: tuple[Path, ...],
     reference: str | None,
     models: tuple[str, ...],
     mock: Path | None,
@@ -60,9 +65,9 @@ def command(
     from skyloom.validate.report import write_report
     from skyloom.validate.report_require import known_metrics, parse_requirement
     from skyloom.validate.run import Plan, collect_metrics, validate
-    from skyloom.validate.run_inputs import load_models, open_cutouts
+    from skyloom.validate.run_inputs import load_models, open_all, open_cutouts
 
-    if (real is None) == (reference is None):
+    if bool(real) == (reference is not None):
         raise BadInputError("give either --real with cutouts, or --reference with the name of a table")
     metrics = collect_metrics()
     requirements = [parse_requirement(text) for text in require]
@@ -74,8 +79,7 @@ def command(
     if reference is not None:
         galaxies = load_reference(reference)
     else:
-        assert real is not None
-        galaxies, dropped = open_cutouts(real, out / "real.h5")
+        galaxies, dropped = open_all(real, out)
     mocks = open_cutouts(mock, out / "mock.h5")[0] if mock is not None else None
     plan = Plan(
         real=galaxies,
@@ -88,7 +92,7 @@ def command(
         requirements=requirements,
         dropped=dropped,
         inputs={
-            "real": real.name if real is not None else f"reference {reference}",
+            "real": [path.name for path in real] or f"reference {reference}",
             "mock": mock.name if mock is not None else None,
         },
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import galsim
@@ -12,9 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from skyloom.errors import BadInputError, RenderError
 from skyloom.physics.draw_arrays import draw_arrays
+from skyloom.physics.kgrid import KGrid
 from skyloom.physics.plan import plan_samples
 from skyloom.physics.psf import prepared, psf_otf
 from skyloom.physics.tables import SERSIC_N_RANGE
+from skyloom.physics.wings import copies_light
 
 __all__ = ["Drawable", "draw"]
 
@@ -22,8 +25,9 @@ MAX_STAMP_SIZE = 8192
 MAX_PIXELS = 2**31
 """Pixels of one call's result: 8 GiB."""
 
-_GALAXIES_AT_ONCE = 16
-_MULTIPLE = 4  # other batch sizes give other last bits
+_GALAXIES_AT_ONCE = 32
+_COPIES_AT_ONCE = 64
+_MULTIPLE = 4
 _GRID_POINTS_AT_ONCE = 16 * 2 * 128 * 128  # some MB of temporaries, to stay in the processor's caches
 
 
@@ -105,45 +109,115 @@ def draw(
         psfs = {wcs.toImage(p): rows for p, rows in psfs.items()}
         inverse = wcs.inverse().getMatrix()
         jacobian, offset = inverse @ jacobian, offset @ inverse.T
+    kind = _Kind(dtype, torch.device(device))
     with torch.inference_mode():
         for profile, rows in psfs.items():
             one = prepared(profile)
             residual = None if batch.residual is None else batch.residual[rows]
-            samples = plan_samples(
+            samples, copies_seen = plan_samples(
                 one, pixel_scale=scale, stamp_size=stamp_size, sersic_n=n[rows], jacobian=jacobian[rows],
                 offset=offset[rows], residual=residual, grid_scale=batch.grid_scale,
             )  # fmt: skip
             for size in np.unique(samples):
                 grid = one.grid(int(size))
-                otf = torch.from_numpy(psf_otf(one, grid, pixel_scale=scale, pixel=pixel))
-                kind = dtype.to_complex() if otf.is_complex() else dtype
-                otf = otf.to(dtype=kind, device=device)
-                members = rows[samples == size]
-                step = max(1, min(_GALAXIES_AT_ONCE, _GRID_POINTS_AT_ONCE // (2 * grid.size**2)))
-                for first in range(0, len(members), step):
-                    chunk = members[first : first + step]
-                    full = np.resize(chunk, min(step, -(-len(chunk) // _MULTIPLE) * _MULTIPLE))
-
-                    def tensor(values: NDArray[np.floating]) -> torch.Tensor:
-                        return torch.from_numpy(np.ascontiguousarray(values)).to(dtype=dtype, device=device)
-
-                    images = draw_arrays(
-                        None if batch.residual is None else tensor(batch.residual[full]),
-                        batch.grid_scale, tensor(n[full]), tensor(jacobian[full]),
-                        tensor(offset[full]) if offset[full].any() else None,
-                        tensor(amplitude[full]), otf,
-                        grid=grid, pixel_scale=scale, stamp_size=stamp_size,
-                    )  # fmt: skip
-                    out[chunk] = images[: len(chunk)].to(torch.float32).cpu().numpy()
-    if not np.isfinite(out).all():
-        row = int(np.flatnonzero(~np.isfinite(out).all(axis=(1, 2)))[0])
+                view = _View(grid, psf_otf(one, grid, pixel_scale=scale, pixel=pixel), scale, stamp_size)
+                group = _Group(batch.residual, batch.grid_scale, n, jacobian, offset, amplitude)
+                _draw_group(group, rows[samples == size], view, kind, out)
+                _subtract_copies(group, rows[(samples == size) & copies_seen], view, kind, out)
+    finite = np.isfinite(out).all(axis=(1, 2))
+    if not finite.all():
+        row = int(np.flatnonzero(~finite)[0])
         raise RenderError(f"galaxy {row} of the batch was drawn with values that are not finite")
     return out
 
 
-def _check_wcs(
-    pixel_scale: float | None, wcs_jacobian: ArrayLike | None
-) -> tuple[galsim.JacobianWCS | None, float]:
+@dataclass(frozen=True)
+class _Group:
+    """Arrays of all galaxies, and what draws them."""
+
+    residual: NDArray[np.float32] | None
+    grid_scale: float
+    sersic_n: NDArray[np.float64]
+    jacobian: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    amplitude: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Type and place of the calculation."""
+
+    dtype: torch.dtype
+    device: torch.device
+
+    def tensor(self, values: NDArray[np.floating]) -> torch.Tensor:
+        return torch.from_numpy(values).to(dtype=self.dtype, device=self.device)
+
+
+@dataclass(frozen=True)
+class _View:
+    """What galaxies on one Fourier grid are seen through."""
+
+    grid: KGrid
+    otf: NDArray[np.complex128] | NDArray[np.float64]
+    pixel_scale: float
+    stamp_size: int
+
+
+def _draw_group(group: _Group, rows: NDArray[np.int64], view: _View, kind: _Kind, out: NDArray[np.float32]) -> None:
+    """Draw the galaxies of `rows`, which share a grid, into `out`."""
+    dtype = kind.dtype.to_complex() if np.iscomplexobj(view.otf) else kind.dtype
+    otf = torch.from_numpy(view.otf).to(dtype=dtype, device=kind.device)
+    most = max(1, min(_GALAXIES_AT_ONCE, _GRID_POINTS_AT_ONCE // (2 * view.grid.size**2)))
+    if most > _MULTIPLE:
+        most -= most % _MULTIPLE
+    for chunk, full in _chunks(rows, most):
+        offset = group.offset[full]
+        images = draw_arrays(
+            None if group.residual is None else kind.tensor(group.residual[full]),
+            group.grid_scale,
+            kind.tensor(group.sersic_n[full]),
+            kind.tensor(group.jacobian[full]),
+            kind.tensor(offset) if offset.any() else None,
+            kind.tensor(group.amplitude[full]),
+            otf,
+            grid=view.grid,
+            pixel_scale=view.pixel_scale,
+            stamp_size=view.stamp_size,
+            subtract_copies=False,
+        )
+        out[chunk] = images[: len(chunk)].to(torch.float32).cpu().numpy()
+
+
+def _subtract_copies(
+    group: _Group, rows: NDArray[np.int64], view: _View, kind: _Kind, out: NDArray[np.float32]
+) -> None:
+    """Take the copies' light out of `out`; many galaxies at once, for it is cheap for each but not for few."""
+    through = float(view.otf[0, 0, 0].real)
+    for chunk, full in _chunks(rows, _COPIES_AT_ONCE):
+        copies = copies_light(
+            kind.tensor(group.sersic_n[full]),
+            kind.tensor(group.jacobian[full]),
+            kind.tensor(group.offset[full]),
+            view.grid,
+            pixel_scale=view.pixel_scale,
+            stamp_size=view.stamp_size,
+        )
+        copies = copies * (through * kind.tensor(group.amplitude[full]))[:, None, None]
+        out[chunk] -= copies[: len(chunk)].to(torch.float32).cpu().numpy()
+
+
+def _chunks(rows: NDArray[np.int64], most: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Parts of at most `most` galaxies, each as it is and filled up by repetition to a multiple of four.
+
+    Other batch sizes give other last bits, so that a galaxy would depend on its neighbours.
+    """
+    for first in range(0, len(rows), most):
+        chunk = rows[first : first + most]
+        yield chunk, np.resize(chunk, min(most, -(-len(chunk) // _MULTIPLE) * _MULTIPLE))
+
+
+def _check_wcs(pixel_scale: float | None, wcs_jacobian: ArrayLike | None) -> tuple[galsim.JacobianWCS | None, float]:
     if (pixel_scale is None) == (wcs_jacobian is None):
         raise BadInputError("give either pixel_scale (arcsec per pixel) or wcs_jacobian, not both")
     if wcs_jacobian is None:
@@ -170,7 +244,8 @@ def _check_batch(batch: Drawable, stamp_size: int) -> int:
         raise BadInputError(f"stamp_size must lie in 1 to {MAX_STAMP_SIZE} pixels, not {stamp_size}")
     if count * int(stamp_size) ** 2 > MAX_PIXELS:
         raise BadInputError(
-            f"{count} stamps of {stamp_size} x {stamp_size} pixels are more than {MAX_PIXELS} pixels: draw fewer at once"
+            f"{count} stamps of {stamp_size} x {stamp_size} pixels are more than {MAX_PIXELS} pixels: "
+            "draw fewer at once"
         )
     for name in ("sersic_n", "jacobian", "offset", "amplitude", "residual"):
         values = getattr(batch, name)

@@ -1,7 +1,7 @@
 """Image formation on arrays: a pure, differentiable function of galaxies, PSF and pixels.
 
-The image is the inverse transform of (Sersic + kernel × residual) × OTF over a square Fourier grid: two matrix products, so that
-wavenumbers, pixels, shifts and aliasing need no common grid and no FFT.
+The image is the inverse transform of (Sersic + kernel × residual) × OTF over a square Fourier grid: two
+matrix products, so that wavenumbers, pixels, shifts and aliasing need no common grid and no FFT.
 """
 
 from __future__ import annotations
@@ -81,9 +81,7 @@ def draw_arrays(
     image = _to_pixels(real, imag, offset, grid, waves)
     if subtract_copies:
         shift = torch.zeros_like(jacobian[:, 0]) if offset is None else offset
-        copies = copies_light(
-            sersic_n, jacobian, shift, grid, pixel_scale=pixel_scale, stamp_size=stamp_size
-        )
+        copies = copies_light(sersic_n, jacobian, shift, grid, pixel_scale=pixel_scale, stamp_size=stamp_size)
         through = otf.real if otf.is_complex() else otf
         image = image - copies * through[..., 0, 0, 0].reshape(-1, 1, 1)
     return image * amplitude[:, None, None]
@@ -132,9 +130,10 @@ def _to_pixels(
     grid: KGrid,
     waves: torch.Tensor,
 ) -> torch.Tensor:
-    """Inverse transform: with c, s the cosines and sines of k x and k y, sum over both signs of k_x
+    """Inverse transform, for offset galaxies too.
 
-    c_y (a c_x - g s_x) - s_y (d s_x + e c_x);  a, e sums and d, g differences of real and imaginary parts.
+    With c and s the cosines and sines of k x and k y, it sums c_y (a c_x - g s_x) - s_y (d s_x + e c_x), where a and
+    e are sums over both signs of k_x of the real and the imaginary part, d and g differences.
     """
     a, d = real[:, 0] + real[:, 1], real[:, 0] - real[:, 1]
     if imag is None:

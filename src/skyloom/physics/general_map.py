@@ -1,8 +1,9 @@
 """Residuals under maps that are not lower triangular: after a lensing shear, or a rotated WCS.
 
-Every map is (lower triangular) × (shear of rows) × (turn by 0 or 90 degrees), with a shear of at most 1. The turn is exact. The
-shear is a Fourier phase ramp on each row, exact for wavenumbers up to the grid's Nyquist frequency along x. Beyond, in a
-zone one period up or down, the grid's transform repeats while the shear does not: there the rows take a phase of their own.
+Every map is (lower triangular) × (shear of rows) × (turn by 0 or 90 degrees), with a shear of at most 1. The
+turn is exact. The shear is a Fourier phase ramp on each row, exact for wavenumbers up to the grid's Nyquist
+frequency along x. Beyond, in a zone one period up or down, the grid's transform repeats while the shear does
+not: there the rows take a phase of their own.
 """
 
 from __future__ import annotations
@@ -87,8 +88,9 @@ def _shear_rows(residual: torch.Tensor, shear: torch.Tensor) -> torch.Tensor:
     frequency = 2 * math.pi * torch.fft.rfftfreq(2 * width, dtype=residual.dtype, device=residual.device)
     shift = shear[:, None] * _centred(residual, height) + recentre
     angle = shift[..., None] * frequency
-    moved = torch.fft.rfft(padded) * torch.polar(torch.ones_like(angle), -angle)
-    return torch.fft.irfft(moved, n=2 * width)
+    moved: torch.Tensor = torch.fft.rfft(padded) * torch.polar(torch.ones_like(angle), -angle)
+    sheared: torch.Tensor = torch.fft.irfft(moved, n=2 * width)
+    return sheared
 
 
 def _centred(like: torch.Tensor, size: int) -> torch.Tensor:

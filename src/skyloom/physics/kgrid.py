@@ -15,9 +15,10 @@ __all__ = ["KGrid", "pixel_waves"]
 class KGrid:
     """Wavenumbers ``0, dk, ... (size - 1) dk`` along each axis, with ``dk = 2 pi / period``.
 
-    A real image needs half of the Fourier plane. We keep two quadrants, k_x of either sign and k_y >= 0: arrays on a grid
-    have the shape (..., 2, size, size) = (sign of k_x, k_y, abs(k_x)). The grid knows nothing of pixels: it reaches as far
-    as the PSF transmits, so light beyond the pixels' Nyquist frequency is aliased into the image as a detector aliases it.
+    A real image needs half of the Fourier plane. We keep two quadrants, k_x of either sign and k_y >= 0: arrays
+    on a grid have the shape (..., 2, size, size) = (sign of k_x, k_y, abs(k_x)). The grid knows nothing of pixels:
+    it reaches as far as the PSF transmits, so light beyond the pixels' Nyquist frequency is aliased into the image
+    as a detector aliases it.
 
     Parameters
     ----------
@@ -41,14 +42,12 @@ class KGrid:
 
 
 @lru_cache(maxsize=64)
-def pixel_waves(
-    grid: KGrid, pixel_scale: float, stamp_size: int, dtype: torch.dtype, device: str
-) -> torch.Tensor:
+def pixel_waves(grid: KGrid, pixel_scale: float, stamp_size: int, dtype: torch.dtype, device: str) -> torch.Tensor:
     """Matrix that takes wavenumbers to pixels, shape (stamp_size, 2 size): [w cos(k x) | w sin(k x)].
 
-    x runs over the pixel centres of a stamp about its true centre, whether its size is even or odd. The weight w is 1/2 for
-    k = 0, which both signs of k share, and includes dk / sqrt(2) / pi and the pixel's width: two such matrices are the inverse
-    transform in flux per pixel.
+    x runs over the pixel centres of a stamp about its true centre, whether its size is even or odd. The weight w
+    is 1/2 for k = 0, which both signs of k share, and includes dk / sqrt(2) / pi and the pixel's width: two such
+    matrices are the inverse transform in flux per pixel.
     """
     x = pixel_scale * (torch.arange(stamp_size, dtype=torch.float64) - (stamp_size - 1) / 2)
     k = grid.wavenumbers(x)

@@ -1,7 +1,8 @@
 """Optical transfer functions of GalSim PSFs on our Fourier grids, the square pixel included.
 
-The PSF is cut to one period in real space before its transform is sampled: light that would reach a pixel from another period's
-copy of the galaxy is then nowhere. Airy and Kolmogorov wings would otherwise need a grid twice as large.
+The PSF is cut to one period in real space before its transform is sampled: light that would reach a pixel from
+another period's copy of the galaxy is then nowhere. Airy and Kolmogorov wings would otherwise need a grid twice
+as large.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Psf:
     def __init__(self, profile: galsim.GSObject) -> None:
         self.profile = profile.withGSParams(maxk_threshold=_MAXK_THRESHOLD)
         self._images: dict[int, NDArray[np.float64]] = {}
-        self.otfs: dict[tuple[KGrid, float, bool], NDArray[np.generic]] = {}
+        self.otfs: dict[tuple[KGrid, float, bool], NDArray[np.complex128] | NDArray[np.float64]] = {}
         self.maxk = 1.03 ** math.ceil(math.log(self.profile.maxk) / math.log(1.03) - 1e-9)
 
     @property
@@ -109,7 +110,9 @@ def prepared(profile: galsim.GSObject) -> Psf:
     return Psf(profile)
 
 
-def psf_otf(psf: Psf, grid: KGrid, *, pixel_scale: float, pixel: bool = True) -> NDArray[np.generic]:
+def psf_otf(
+    psf: Psf, grid: KGrid, *, pixel_scale: float, pixel: bool = True
+) -> NDArray[np.complex128] | NDArray[np.float64]:
     """Optical transfer function of a PSF, cut to one period, and the square pixel.
 
     Parameters
@@ -138,12 +141,13 @@ def psf_otf(psf: Psf, grid: KGrid, *, pixel_scale: float, pixel: bool = True) ->
     return psf.otfs[key]
 
 
-def _otf(psf: Psf, grid: KGrid, pixel_scale: float) -> NDArray[np.generic]:
+def _otf(psf: Psf, grid: KGrid, pixel_scale: float) -> NDArray[np.complex128] | NDArray[np.float64]:
     otf = psf.transform(grid)
     if not np.isfinite(otf).all():
         raise RenderError(f"the transform of the PSF is not finite: {psf.profile!r:.200}")
     response = np.sinc(grid.spacing * np.arange(grid.size) * pixel_scale / (2 * np.pi))
     otf = otf * (response[:, None] * response)
+    real: NDArray[np.float64] = np.ascontiguousarray(otf.real)
     if np.abs(otf.imag).max() < 1e-7 * np.abs(otf.real).max():
-        return np.ascontiguousarray(otf.real)
-    return otf
+        return real
+    return np.asarray(otf)

@@ -1,12 +1,13 @@
 """The Fourier transform of residual grids, on the wavenumbers of an image.
 
-A residual is the sum of its grid points, each a quintic interpolation kernel (Bernstein & Gruen 2014, PASP 126, 287). Its
-transform at an output wavenumber k is the discrete transform at k' = J^T k, times the kernel's transform there. With J
-lower triangular k'_y depends on k_y alone, and the sum separates:
+A residual is the sum of its grid points, each a quintic interpolation kernel (Bernstein & Gruen 2014, PASP
+126, 287). Its transform at an output wavenumber k is the discrete transform at k' = J^T k, times the kernel's
+transform there. With J lower triangular k'_y depends on k_y alone, and the sum separates:
 
     sum_x1 e^(-i j11 k_x x1) e^(-i j21 k_y x1) [ sum_x2 e^(-i j22 k_y x2) R(x2, x1) ]
 
-two real matrix products with a phase between them. Even and odd parts along both axes halve the cosines and sines.
+two real matrix products with a phase between them. Even and odd parts along both axes halve the cosines and
+sines.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ _KERNEL_STEPS, _KERNEL_END = 4096, 2.5  # beyond 2.5 cycles a grid point the ker
 
 
 @lru_cache(maxsize=4)
-def _kernel_row(dtype: torch.dtype, device: str) -> torch.Tensor:
+def _kernel_row(dtype: torch.dtype, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """The kernel's transform on a fine grid, shape (1, steps), and its differences."""
     cycles = np.linspace(0.0, _KERNEL_END, _KERNEL_STEPS)
     row = np.asarray(galsim.Quintic().kval(2 * np.pi * cycles))
     row[-1] = 0.0
-    return torch.from_numpy(row).to(dtype=dtype, device=device)[None]
+    tensor = torch.from_numpy(row)[None]
+    return tensor.to(dtype=dtype, device=device), tensor.diff().to(dtype=dtype, device=device)
 
 
 def kernel_transform(k: torch.Tensor) -> torch.Tensor:
@@ -47,8 +50,8 @@ def kernel_transform(k: torch.Tensor) -> torch.Tensor:
     Tensor, shape (B, ...)
         1 at k = 0.
     """
-    row = _kernel_row(k.dtype, str(k.device)).expand(k.shape[0], -1)
-    return look_up(row, k.abs() * ((_KERNEL_STEPS - 1) / (2 * math.pi * _KERNEL_END)))
+    row, slopes = (t.expand(k.shape[0], -1) for t in _kernel_row(k.dtype, str(k.device)))
+    return look_up(row, k.abs() * ((_KERNEL_STEPS - 1) / (2 * math.pi * _KERNEL_END)), slopes)
 
 
 def residual_transform(
@@ -76,7 +79,7 @@ def residual_transform(
     y = _half_axis(residual, residual.shape[-2])
     x = _half_axis(residual, residual.shape[-1])
     cos_y, sin_y = _waves(jacobian[:, 1, 1], grid, y)
-    # (cos | sin of y) @ (parts even | odd in x); the true sum is p_cos - i p_sin (even in x), m_cos - i m_sin (odd)
+    # (cos | sin of y) @ (parts even | odd in x): p_cos - i p_sin is even in x, m_cos - i m_sin odd
     by_cos, by_sin = torch.bmm(cos_y, even_y), torch.bmm(sin_y, odd_y)
     p_cos, m_cos = by_cos[..., :half], by_cos[..., half:]
     p_sin, m_sin = by_sin[..., :half], by_sin[..., half:]

@@ -2,7 +2,8 @@
 
     I(r) = b^(2n) / (2 pi n Gamma(2n)) exp(-b r^(1/n)),   P(2n, b) = 1/2
 
-with P the regularised incomplete gamma function (Ciotti & Bertin 1999, A&A 352, 447). Valid for n in 0.3 to 6.2, as in GalSim.
+with P the regularised incomplete gamma function (Ciotti & Bertin 1999, A&A 352, 447). Valid for n in 0.3 to 6.2,
+as in GalSim.
 """
 
 from __future__ import annotations
@@ -49,11 +50,12 @@ def sersic_b(n: torch.Tensor) -> torch.Tensor:
     x = (2 * torch.log(n) - (low + high)) / (high - low)
     coefficients = _b_series(n.dtype, str(n.device))
     powers = x[..., None] ** torch.arange(len(coefficients), dtype=n.dtype, device=n.device)
-    return n * (powers @ coefficients)
+    ratio: torch.Tensor = powers @ coefficients
+    return n * ratio
 
 
 def sersic_ln_norm(n: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Logarithm of the central surface brightness (flux 1, half-light radius 1); n and ``b = sersic_b(n)`` of any shape."""
+    """Logarithm of the central surface brightness, for n and ``b = sersic_b(n)`` of any shape."""
     return 2 * n * torch.log(b) - torch.log(2 * math.pi * n) - torch.lgamma(2 * n)
 
 

@@ -95,5 +95,7 @@ def generator_of(context: dict[str, Any], purpose: int) -> np.random.Generator:
     return np.random.default_rng([int(context.get("seed", 0)), purpose])
 
 
-def _keys(table: Table) -> list[tuple[int, str]]:
-    return [(int(i), str(b)) for i, b in zip(table["galaxy_id"], table["band"], strict=True)]
+def _keys(table: Table) -> list[tuple[str, int, str]]:
+    """What tells a galaxy's stamp from all others: an id is one of its source."""
+    names = (table["source"] if "source" in table.colnames else [""] * len(table), table["galaxy_id"], table["band"])
+    return [(str(source), int(i), str(band)) for source, i, band in zip(*names, strict=True)]

@@ -21,7 +21,7 @@ from skyloom.validate.plots_page import make_figures
 from skyloom.validate.plots_theme import css_names
 from skyloom.validate.report_data import Line, Validation, to_json
 from skyloom.validate.report_format import FILTERS
-from skyloom.validate.report_verdict import ALLOWED_FLOORS
+from skyloom.validate.report_verdict import ALLOWED_FLOORS, ALLOWED_SIGMAS
 from skyloom.validate.run import Gallery
 
 __all__ = ["ReportFiles", "render_page", "scores_table", "write_report"]
@@ -115,6 +115,7 @@ def render_page(validation: Validation, gallery: Gallery) -> str:
         names=[name for name in validation.samples if name != "real"],
         colours=css_names(list(validation.samples)),
         allowed=ALLOWED_FLOORS,
+        sigmas=ALLOWED_SIGMAS,
         provenance=json.dumps(validation.provenance, indent=2, ensure_ascii=False, default=str),
     )
     return text
@@ -140,7 +141,7 @@ def scores_table(lines: Sequence[Line]) -> Table:
     ]
     names = ("metric", "group", "sample", "value", "error", "floor", "ideal", "multiple_of_floor", "outcome")
     table = Table(rows=rows, names=(*names, "real_median")) if rows else Table(names=(*names, "real_median"))
-    table.meta["passes_within_floors"] = ALLOWED_FLOORS
+    table.meta.update(passes_within_floors=ALLOWED_FLOORS, or_within_sigmas=ALLOWED_SIGMAS)
     return table
 
 

@@ -7,10 +7,17 @@ from collections.abc import Mapping, Sequence
 
 from skyloom.validate.report_data import Line, Outcome, Sample, Score
 
-__all__ = ["ALLOWED_FLOORS", "cautions", "headline", "ideal_score", "judge", "verdict"]
+__all__ = ["ALLOWED_FLOORS", "ALLOWED_SIGMAS", "cautions", "headline", "ideal_score", "judge", "verdict"]
 
 ALLOWED_FLOORS = 2.0
 """A sample passes when it is no further from the ideal than this many times the noise floor."""
+
+ALLOWED_SIGMAS = 3.0
+"""And when its excess over the floor is no more than this many of their errors.
+
+A validation makes some fifty comparisons. At one sigma, random halves of real galaxies fell short of each other in two
+of them on average, at two sigma in one of every second validation, at three in one of every tenth.
+"""
 
 _IDEALS = {"lower": 0.0, "higher": 1.0, "zero": 0.0, "half": 0.5, "one": 1.0}
 _FEW_GALAXIES = 200
@@ -29,7 +36,7 @@ def judge(
     """Judge one number against the noise floor.
 
     It passes when its distance from the ideal is at most twice that of real galaxies from real ones, or when
-    its excess over that floor is within the error of the two: a difference that the sample cannot show is
+    its excess over that floor is within three sigma of the two: a difference that the sample cannot show is
     held against nobody.
 
     Parameters
@@ -49,10 +56,10 @@ def judge(
     if not math.isfinite(floor):
         if not math.isfinite(error):
             return Score(value, error, floor, "not judged", note=note or "no noise floor")
-        outcome: Outcome = "pass" if abs(value - ideal) <= ALLOWED_FLOORS * error else "falls short"
+        outcome: Outcome = "pass" if abs(value - ideal) <= ALLOWED_SIGMAS * error else "falls short"
         return Score(value, error, floor, outcome, note=note)
     distance, allowed = abs(value - ideal), abs(floor - ideal)
-    slack = math.hypot(*(e for e in (error, floor_error) if math.isfinite(e)))
+    slack = ALLOWED_SIGMAS * math.hypot(*(e for e in (error, floor_error) if math.isfinite(e)))
     passes = distance <= ALLOWED_FLOORS * allowed or distance - slack <= allowed
     multiple = distance / allowed if allowed > 0 else (0.0 if distance == 0 else math.inf)
     return Score(value, error, floor, "pass" if passes else "falls short", multiple, note)

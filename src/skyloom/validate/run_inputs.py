@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
+from typing import overload
 
 from skyloom.cutouts.hdf5 import is_cutouts_file, read_cutouts, write_cutouts
 from skyloom.cutouts.ingest import Tally, fitted
@@ -15,7 +18,7 @@ from skyloom.profiles import Generator
 from skyloom.stamps import Cutout, CutoutSet, Dropped
 from skyloom.validate.sample import SetAside
 
-__all__ = ["load_models", "open_cutouts"]
+__all__ = ["Joined", "load_models", "open_all", "open_cutouts"]
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +72,49 @@ def _cutouts_only(stream: Iterable[Cutout | Dropped], dropped: list[SetAside]) -
             dropped.append(SetAside(item.galaxy, item.reason))
         else:
             yield item
+
+
+class Joined(Sequence[Cutout]):
+    """Several sets of cutouts as one, in their order.
+
+    Parameters
+    ----------
+    parts : sequence of sequence of Cutout
+    """
+
+    def __init__(self, parts: Sequence[Sequence[Cutout]]) -> None:
+        self._parts = list(parts)
+        self._ends = list(accumulate(len(part) for part in parts))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, index: int) -> Cutout: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Cutout]: ...
+    def __getitem__(self, index: int | slice) -> Cutout | list[Cutout]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"cutout {index} of {len(self)}")
+        index %= len(self)
+        part = bisect_right(self._ends, index)
+        return self._parts[part][index - (self._ends[part - 1] if part else 0)]
+
+
+def open_all(paths: Sequence[Path], folder: Path) -> tuple[Joined, list[SetAside]]:
+    """Open files of cutouts as one set; see `open_cutouts`. All must have stamps of one size."""
+    parts, dropped = [], []
+    for i, path in enumerate(paths):
+        part, lost = open_cutouts(path, folder / f"real-{i}.h5")
+        parts.append(part)
+        dropped += lost
+    shapes = {(p[0].image.shape, p[0].psf.shape) for p in parts if len(p)}
+    if len(shapes) > 1:
+        shown = "; ".join(f"{image} with PSFs of {psf}" for image, psf in sorted(shapes))
+        raise CutoutError(f"--real: the files have stamps of different sizes ({shown}): judge them one by one")
+    return Joined(parts), dropped
 
 
 def load_models(names: Sequence[str]) -> dict[str, Generator]:

@@ -17,6 +17,7 @@ from skyloom.frames import grid_angle, profile_jacobian
 from skyloom.generators.checkpoint import ModelCard, load_checkpoint
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions
 from skyloom.generators.cvae.evidence import evidence_gain
+from skyloom.generators.cvae.fast_grid import FastGrid
 from skyloom.generators.cvae.features import condition_features
 from skyloom.generators.cvae.instrument import (
     GridGeometry,
@@ -24,7 +25,6 @@ from skyloom.generators.cvae.instrument import (
     grid_points,
     log_likelihood,
     observe,
-    residual_grid,
 )
 from skyloom.generators.cvae.net import Architecture, Decoder, Encoder
 from skyloom.generators.cvae.prior import Prior
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CVAEGenerator", "load_generator"]
 
-BATCH = 32
+BATCH = 8
 """Galaxies the networks see at a time, always: a network's last digits change with the size of its batch."""
 
 
@@ -54,7 +54,7 @@ class CVAEGenerator:
 
     def __init__(self, encoder: Encoder, decoder: Decoder, prior: Prior, card: ModelCard) -> None:
         self.encoder, self.decoder, self.prior, self.card = encoder.eval(), decoder.eval(), prior, card
-        self._grid = GridGeometry.of(grid_points(GRID_SIZE, GRID_SCALE, torch.zeros(1)))
+        self._grid = FastGrid(GridGeometry.of(grid_points(GRID_SIZE, GRID_SCALE, torch.zeros(1))))
 
     @property
     def spec(self) -> GeneratorSpec:
@@ -129,7 +129,7 @@ class CVAEGenerator:
         f = self.decoder(z, y)
         f = torch.where(mirrored[:, None, None], f.flip(2), f)
         f = _turned(f, angle)  # along phi, so that the grid's points are the same for every galaxy
-        return residual_grid(f, self._grid, sersic_n)
+        return self._grid.residual(f, sersic_n)
 
     def _batch(
         self, conditions: Conditions, residual: NDArray[np.float32], drawn_from: NDArray[np.str_], seed: int

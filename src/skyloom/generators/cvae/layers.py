@@ -22,7 +22,7 @@ class DiscConv(nn.Conv2d):
         """Map (B, channels, rows, columns) to (B, out, rows / stride, columns / stride)."""
         inside = torch.roll(x[:, :, :1], x.shape[3] // 2, 3)
         x = torch.cat([inside, x, x[:, :, -1:]], 2)
-        return super().forward(torch.cat([x[..., -1:], x, x[..., :1]], 3))
+        return super().forward(F.pad(x, (1, 1, 0, 0), mode="circular"))
 
 
 class Film(nn.Module):
@@ -36,8 +36,8 @@ class Film(nn.Module):
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
         """Modulate x (B, channels, rows, columns) by h (B, width)."""
-        scale, shift = self.linear(h).chunk(2, 1)
-        return x * (1 + scale[..., None, None]) + shift[..., None, None]
+        scale, shift = self.linear(h)[..., None, None].chunk(2, 1)
+        return torch.addcmul(shift, x, 1 + scale)
 
 
 def upsample(x: Tensor) -> Tensor:

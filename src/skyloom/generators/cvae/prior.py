@@ -107,7 +107,9 @@ class Prior:
         white = noise[:, d:latents].view(len(y), -1, LATENT_COLUMNS)
         modes = torch.fft.rfft(white, norm="ortho").permute(2, 1, 0)  # order, cell, galaxy
         modes = torch.bmm(self.local_root, modes)
-        log_amplitude = one_y @ self.amplitude_mean + noise[:, latents:-1] @ self.amplitude_root.T
+        # Not a matrix product: with so few columns its last digits depend on a galaxy's place in the batch.
+        scatter = (noise[:, latents:-1, None] * self.amplitude_root.T).sum(1)
+        log_amplitude = one_y @ self.amplitude_mean + scatter
         amplitude = torch.exp(0.5 * log_amplitude)[:, list(GROUPS)]
         modes = modes * amplitude.T[:, None, :] * temperature
         local = torch.fft.irfft(modes.permute(2, 1, 0), n=LATENT_COLUMNS, norm="ortho") + mean[:, :, None]
