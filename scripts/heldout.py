@@ -20,7 +20,7 @@ from skyloom.generators.cvae.build import split_cutouts
 from skyloom.stamps import Cutout
 
 mpl.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 
 def main() -> None:
@@ -43,7 +43,8 @@ def gains(model: object, test: list[Cutout]) -> None:
     """Negative log likelihood a galaxy of the Sersic alone, less the bound of the model's: nats gained."""
     found = model.held_out(test)  # type: ignore[attr-defined]
     source = np.array([c.source for c in test])
-    print(f"{'source':16s} {'n':>4s} {'nats gained: mean':>18s} {'median':>8s} {'share > 0':>10s} {'chi2 Sersic':>12s} {'model':>7s}")
+    print(f"{'source':16s} {'n':>4s} {'nats gained: mean':>18s} {'median':>8s} {'share > 0':>10s}", end="")
+    print(f" {'chi2 Sersic':>12s} {'model':>7s}")
     for name in sorted(set(source)):
         rows = source == name
         gain = found["gain"][rows]
@@ -97,13 +98,14 @@ def _images(
     cut = slice(size // 2 - half, size // 2 + half)
     seen = [np.where(cutout.mask, cutout.image - fit.sky, 0)]
     for galaxy, noise in ((rebuilt, 0.0), (sampled.shift(fit.dx, fit.dy), sigma)):
-        image = galsim.Convolve(galaxy, psf).drawImage(nx=size, ny=size, scale=cutout.pixel_scale, method="no_pixel").array
+        both = galsim.Convolve(galaxy, psf)
+        image = both.drawImage(nx=size, ny=size, scale=cutout.pixel_scale, method="no_pixel").array
         seen.append(np.where(cutout.mask, image + noise * rng.standard_normal(image.shape), 0))
     top = np.arcsinh(seen[0].max() / sigma / 3)
     stretched = [np.clip(np.arcsinh(image[cut, cut] / sigma / 3) / top, -0.05, 1) for image in seen]
     for galaxy in (rebuilt, sampled):
         scale = 2 * half * cutout.pixel_scale / 120
-        plain = galaxy.drawImage(nx=120, ny=120, scale=scale, method="sb" if scale < 0 else "no_pixel").array
+        plain = galaxy.drawImage(nx=120, ny=120, scale=scale, method="no_pixel").array
         stretched.append(np.arcsinh(plain / np.quantile(plain, 0.7)))
     return stretched
 

@@ -60,7 +60,7 @@ def test_a_mock_is_judged_and_the_report_left(done):
     assert numbers["samples"]["real"]["judged"] == 9
     assert numbers["samples"]["real"]["set_aside"] == {"wrong zero point": 1, "all pixels masked": 1}
     page = (out / "report.html").read_text()
-    assert "wrong zero point" in page
+    assert "Wrong zero point" in page
     assert "0 makes it magnitude" in page
     assert numbers["requirements"][0]["holds"] is True
     assert str(out) not in page

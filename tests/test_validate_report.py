@@ -179,7 +179,7 @@ def test_the_page_opens_with_the_verdict(found, page):
     for line in validation.lines:
         if any(math.isfinite(s.value) for s in line.scores.values()):
             assert line.metric in text
-    assert "all pixels masked" in text
+    assert "All pixels masked" in text
     assert "✗ does not hold: calibration_q" in text
 
 
@@ -332,7 +332,7 @@ def test_requirements_on_what_was_not_measured_do_not_hold():
 def test_verdict_names_what_falls_short_worst_first():
     lines = [_line("good", x=0.5, Sersic=3.0), _line("bad", x=2.5, Sersic=9.0), _line("worse", x=40.0, Sersic=1.0)]
     text = verdict("x", lines, _sample("x"), _sample("real", "real"))
-    assert "passes 1 of 3 comparisons with 30 real galaxies" in text
+    assert "passes 1 of 3 comparisons with 30 stamps of real galaxies" in text
     assert text.index("worse (40.0 × the floor)") < text.index("bad (2.5 × the floor)")
     assert "closer to the real galaxies than plain Sersic profiles in 2 of 3" in text
     assert headline(["x"], lines) == "x does not look like real galaxies."

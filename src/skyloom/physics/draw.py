@@ -34,8 +34,8 @@ _GRID_POINTS_AT_ONCE = 16 * 2 * 128 * 128  # some MB of temporaries, to stay in 
 class Drawable(Protocol):
     """What `draw` reads of a `skyloom.ProfileBatch`."""
 
-    grid_scale: float
-
+    @property
+    def grid_scale(self) -> float: ...  # noqa: D102
     @property
     def residual(self) -> NDArray[np.float32] | None: ...  # noqa: D102
     @property

@@ -45,6 +45,9 @@ def choose_rows(table: Table, count: int) -> list[int]:
     """Which galaxies to show: half of them the brightest in S/N, half spread evenly over the rest."""
     snr = np.asarray(table["fit_snr"], dtype=np.float64) if "fit_snr" in table.colnames else np.zeros(len(table))
     order = np.argsort(-np.nan_to_num(snr, nan=-1.0), kind="stable")
+    if {"galaxy_id", "source"} <= set(table.colnames):  # a galaxy in its best band only
+        names = [f"{table['source'][i]}/{table['galaxy_id'][i]}" for i in order]
+        order = order[np.sort(np.unique(names, return_index=True)[1])]
     if len(order) <= count:
         return [int(i) for i in order]
     bright = count // 2

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from skyloom.validate.report_data import Line, Outcome, Sample, Score
+from skyloom.validate.sample import OTHER_PART
 
 __all__ = ["ALLOWED_FLOORS", "ALLOWED_SIGMAS", "cautions", "headline", "ideal_score", "judge", "verdict"]
 
@@ -18,6 +19,9 @@ ALLOWED_SIGMAS = 3.0
 A validation makes some fifty comparisons. At one sigma, random halves of real galaxies fell short of each other in two
 of them on average, at two sigma in one of every second validation, at three in one of every tenth.
 """
+
+WITHIN_ERROR = "within the error"
+"""Note of a pass that the floor alone would not give."""
 
 _IDEALS = {"lower": 0.0, "higher": 1.0, "zero": 0.0, "half": 0.5, "one": 1.0}
 _FEW_GALAXIES = 200
@@ -62,6 +66,8 @@ def judge(
     slack = ALLOWED_SIGMAS * math.hypot(*(e for e in (error, floor_error) if math.isfinite(e)))
     passes = distance <= ALLOWED_FLOORS * allowed or distance - slack <= allowed
     multiple = distance / allowed if allowed > 0 else (0.0 if distance == 0 else math.inf)
+    if passes and distance > ALLOWED_FLOORS * allowed:
+        note = note or WITHIN_ERROR
     return Score(value, error, floor, "pass" if passes else "falls short", multiple, note)
 
 
@@ -71,7 +77,7 @@ def verdict(name: str, lines: Sequence[Line], sample: Sample, real: Sample, base
     judged = len(passed) + len(short)
     if not judged:
         return f"{name} could not be judged: no metric gave a number."
-    text = [f"It passes {len(passed)} of {judged} comparisons with {len(real.table)} real galaxies"]
+    text = [f"It passes {len(passed)} of {judged} comparisons with {len(real.table)} stamps of real galaxies"]
     if short:
         worst = ", ".join(_with_multiple(line, name) for line in short[:5])
         more = f" and {len(short) - 5} more" if len(short) > 5 else ""
@@ -106,19 +112,27 @@ def cautions(real: Sample, samples: Mapping[str, Sample]) -> list[str]:
     n = len(real.table)
     if n < _FEW_GALAXIES:
         found.append(
-            f"Only {n} real galaxies were judged: the noise floor is high, and only large differences show. "
+            f"Only {n} stamps of real galaxies were judged: the noise floor is high, and only large differences show. "
             "A pass says little; a failure is one."
         )
-    if real.read and len(real.set_aside) > 0.2 * real.read:
+    names = [real.table[name] for name in ("source", "galaxy_id") if name in real.table.colnames]
+    galaxies = len(set(zip(*names, strict=True))) if names else n
+    if galaxies < n:
         found.append(
-            f"{len(real.set_aside)} of {real.read} cutouts were set aside (listed below): what is judged may"
+            f"The {n} real stamps are of {galaxies} galaxies in several bands. They are not independent, as errors and"
+            " floors take them to be: those are too small."
+        )
+    chosen = [s for s in real.set_aside if not s.reason.startswith(OTHER_PART)]
+    looked = real.read - len(real.set_aside) + len(chosen)
+    if looked and len(chosen) > 0.2 * looked:
+        found.append(
+            f"{len(chosen)} of {looked} cutouts were set aside (listed below): what is judged may"
             " not be what the survey holds."
         )
-    for sample in samples.values():
-        lost = {tool: _lost(counts) for tool, counts in sample.failed.items()}
-        bad = [f"{tool} ({count})" for tool, count in lost.items() if count > 0.1 * max(len(sample.table), 1)]
-        if bad:
-            found.append(f"More than a tenth of the measurements failed in {sample.name}: {', '.join(bad)}.")
+    lost = {name: max(map(_lost, sample.failed.values()), default=0) for name, sample in samples.items()}
+    many = [f"{name} {k}" for name, k in lost.items() if k > 0.1 * max(len(samples[name].table), 1)]
+    if many:
+        found.append(f"More than a tenth of the stamps could not be measured by some tool: {', '.join(many)}.")
     return found
 
 

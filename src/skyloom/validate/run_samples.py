@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from skyloom import __version__
 from skyloom.conditions import Conditions
 from skyloom.cutouts.hdf5 import is_cutouts_file, read_cutouts, read_provenance, write_cutouts
 from skyloom.errors import CutoutError
@@ -20,7 +21,7 @@ from skyloom.stamps import Cutout, CutoutSet, SersicFit
 from skyloom.validate.counterparts import Counterparts, asked_conditions
 from skyloom.validate.measure import count_flags, measure_cutouts
 from skyloom.validate.report_data import Role, Sample
-from skyloom.validate.sample import Screening, SetAside
+from skyloom.validate.sample import OTHER_PART, Screening, SetAside
 
 __all__ = ["Progress", "default_refit", "in_part", "in_ranges", "measured_sample", "simulate"]
 
@@ -60,7 +61,7 @@ def in_part(part: str) -> Callable[[Cutout], tuple[str, str] | None]:
 
     def keep(cutout: Cutout) -> tuple[str, str] | None:
         found = split_of(cutout.source, cutout.group)
-        return None if found == part else (f"not in the part '{part}'", found)
+        return None if found == part else (f"{OTHER_PART} '{part}'", found)
 
     return keep
 
@@ -104,6 +105,7 @@ def simulate(
     made = Counterparts(real, generator, refit, seed=seed)
     inputs = {
         "kind": "simulated counterparts",
+        "skyloom": __version__,
         "real": identity,
         "count": len(real),
         "generator": made.name,

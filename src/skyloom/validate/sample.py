@@ -34,6 +34,9 @@ MAGNITUDES = (5.0, 40.0)
 SERSIC_N = PHYSICAL_RANGES["sersic_n"]
 """Range of Sersic indices that can be drawn; fits end on its edges, to within rounding."""
 
+OTHER_PART = "not in the part"
+"""How the reason begins that a cutout belongs to another part of the training's split: no fault of its own."""
+
 PSF_LIGHT_OUTSIDE = 0.01
 """Share of a PSF's light that may fall outside a stamp smaller than it; the PSF is then cut to the stamp."""
 

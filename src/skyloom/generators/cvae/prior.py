@@ -102,14 +102,13 @@ class Prior:
         """
         d, latents = self.arch.global_latents, self.arch.latents
         one_y = torch.cat([torch.ones_like(y[:, :1]), y], 1)
-        z_global = one_y @ self.global_mean + temperature * noise[:, :d] @ self.global_root.T
-        mean = torch.cat([one_y, z_global], 1) @ self.local_mean
+        z_global = _rowwise(one_y, self.global_mean) + temperature * _rowwise(noise[:, :d], self.global_root.T)
+        mean = _rowwise(torch.cat([one_y, z_global], 1), self.local_mean)
         white = noise[:, d:latents].view(len(y), -1, LATENT_COLUMNS)
         modes = torch.fft.rfft(white, norm="ortho").permute(2, 1, 0)  # order, cell, galaxy
         modes = torch.bmm(self.local_root, modes)
-        # Not a matrix product: with so few columns its last digits depend on a galaxy's place in the batch.
-        scatter = (noise[:, latents:-1, None] * self.amplitude_root.T).sum(1)
-        log_amplitude = one_y @ self.amplitude_mean + scatter
+        scatter = _rowwise(noise[:, latents:-1], self.amplitude_root.T)
+        log_amplitude = _rowwise(one_y, self.amplitude_mean) + scatter
         amplitude = torch.exp(0.5 * log_amplitude)[:, list(GROUPS)]
         modes = modes * amplitude.T[:, None, :] * temperature
         local = torch.fft.irfft(modes.permute(2, 1, 0), n=LATENT_COLUMNS, norm="ortho") + mean[:, :, None]
@@ -221,6 +220,11 @@ def _dense(blocks: Tensor, cells: int) -> Tensor:
     column = torch.arange(LATENT_COLUMNS)
     full = by_lag[(column[:, None] - column[None]) % LATENT_COLUMNS]
     return full.permute(2, 0, 3, 1).reshape(cells * LATENT_COLUMNS, -1)
+
+
+def _rowwise(x: Tensor, matrix: Tensor) -> Tensor:
+    """``x @ matrix``, to the same last digits wherever a row stands, which a small matrix product does not give."""
+    return (x[:, :, None] * matrix).sum(1)
 
 
 def _trace(covariance: Tensor) -> float:
