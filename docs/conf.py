@@ -29,9 +29,7 @@ def leave_out_unwritten_pages(app, docname, source):
     if docname == "index":
         lines = source[0].split("\n")
         here = Path(app.srcdir)
-        source[0] = "\n".join(
-            line for line in lines if not line.isidentifier() or (here / f"{line}.md").exists()
-        )
+        source[0] = "\n".join(line for line in lines if not line.isidentifier() or (here / f"{line}.md").exists())
 
 
 def setup(app):

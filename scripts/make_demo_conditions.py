@@ -72,9 +72,7 @@ def main() -> None:
     powers = np.vander(np.asarray(fits["mag"]) - 22, 3).T
     mean = np.linalg.lstsq(powers.T, shape.T, rcond=None)[0]
     covariance = np.cov(shape - mean.T @ powers)
-    print(
-        f"counts slope {slope:.3f}; {both.sum()} galaxies: F160W = {to_f160w[0]:.3f} F814W {to_f160w[1]:+.3f}"
-    )
+    print(f"counts slope {slope:.3f}; {both.sum()} galaxies: F160W = {to_f160w[0]:.3f} F814W {to_f160w[1]:+.3f}")
     scatter = np.sqrt(np.diag(covariance)).round(3)
     print(f"{len(fits)} galaxies: scatter in ln r, ln n, logit q, ln(1+z): {scatter}")
 

@@ -36,9 +36,7 @@ def main() -> None:
     OUT.parent.mkdir(parents=True, exist_ok=True)
     for width in range(picture.width, 800, -100):
         size = (width, round(picture.height * width / picture.width))
-        small = picture.resize(size, Image.Resampling.LANCZOS).quantize(
-            palette=shades, dither=Image.Dither.NONE
-        )
+        small = picture.resize(size, Image.Resampling.LANCZOS).quantize(palette=shades, dither=Image.Dither.NONE)
         small.save(OUT, optimize=True)
         if OUT.stat().st_size < LIMIT:
             print(f"{OUT.name}: {size[0]} x {size[1]}, {OUT.stat().st_size} bytes")

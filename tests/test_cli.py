@@ -155,9 +155,7 @@ def test_the_program_s_exit_status() -> None:
 def test_plugins(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["plugins"]) == 0
     out = capsys.readouterr().out
-    assert (
-        "skyloom-sersic 0.1.0 (entry point)\n    hooks  skyloom_generators\n    generators: sersic\n" in out
-    )
+    assert "skyloom-sersic 0.1.0 (entry point)\n    hooks  skyloom_generators\n    generators: sersic\n" in out
     assert f"skyloom.generators.builtin {__version__} (built-in)" in out
 
 
@@ -185,9 +183,7 @@ def test_sample_profiles(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["t.ecsv", "t.fits", "t.csv"])
 def test_sample_a_table_to_stamps(name: str, tmp_path: Path) -> None:
-    table = Table(
-        {"galaxy_id": [5, 3], "mag": [22.0, 23.0], "half_light_radius": [0.3, 0.4], "sersic_n": [1.0, 2.0]}
-    )
+    table = Table({"galaxy_id": [5, 3], "mag": [22.0, 23.0], "half_light_radius": [0.3, 0.4], "sersic_n": [1.0, 2.0]})
     table.write(tmp_path / name)
     out = tmp_path / "out.fits"
     arguments = ["--conditions", str(tmp_path / name), "--zero-point", "27", "-o", str(out)]
@@ -205,10 +201,7 @@ def test_sample_a_bad_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     bad.write_text("galaxy_id,flux,half_light_radius,sersic_n\n1,5,0.5,1\n2,5,-0.5,1\n")
     out = str(tmp_path / "o.h5")
     assert run([*SERSIC, "--conditions", str(bad), "-o", out]) == 2
-    assert (
-        "bad.csv': column 'half_light_radius', row 1 (galaxy 2): -0.5 is not within"
-        in capsys.readouterr().err
-    )
+    assert "bad.csv': column 'half_light_radius', row 1 (galaxy 2): -0.5 is not within" in capsys.readouterr().err
     (tmp_path / "bad.fits").write_bytes(b"SIMPLE  =                    T")
     assert run([*SERSIC, "--conditions", str(tmp_path / "bad.fits"), "-o", out]) == 2
     assert "bad.fits' cannot be read as a table" in capsys.readouterr().err

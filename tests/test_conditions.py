@@ -65,9 +65,7 @@ def test_a_number_is_kept_or_refused(name: str, value: float, row: int) -> None:
     if low <= value <= high:
         assert getattr(make(**{name: column}), name)[row] == value
     else:
-        with pytest.raises(
-            ConditionsError, match=f"column '{name}', row {row} .galaxy {7 + row}.: .* is not within"
-        ):
+        with pytest.raises(ConditionsError, match=f"column '{name}', row {row} .galaxy {7 + row}.: .* is not within"):
             make(**{name: column})
 
 

@@ -55,6 +55,14 @@ def test_temperature_zero_is_the_mean_galaxy(prior):
     torch.testing.assert_close(z[0], z[1])
 
 
+def test_a_sample_does_not_depend_on_its_place_in_the_batch(prior):
+    read = Prior.from_tensors(ARCH, {name: values.contiguous() for name, values in prior.tensors().items()})
+    torch.manual_seed(2)
+    for _ in range(200):
+        y, noise, order = torch.randn(8, WIDTH), torch.randn(8, read.noise_size), torch.randperm(8)
+        assert torch.equal(read.draw(y, noise)[0][order], read.draw(y[order], noise[order])[0])
+
+
 def test_a_prior_survives_its_tensors(prior):
     again = Prior.from_tensors(ARCH, prior.tensors())
     assert again.local_root.shape == (ORDERS, CELLS, CELLS)

@@ -15,9 +15,7 @@ BETA = st.floats(-10, 10)
 
 
 @given(RADIUS, Q, BETA)
-def test_the_jacobian_is_galsim_s_shear_up_to_a_turn_of_the_grid(
-    radius: float, q: float, beta: float
-) -> None:
+def test_the_jacobian_is_galsim_s_shear_up_to_a_turn_of_the_grid(radius: float, q: float, beta: float) -> None:
     jacobian = profile_jacobian(radius, q, beta)
     sheared = galsim.Exponential(half_light_radius=radius).shear(q=q, beta=beta * galsim.radians)
     expected = sheared.jac * radius

@@ -27,9 +27,7 @@ from skyloom.testing.synthetic import RANGES, synthetic_batch
 
 BATCH = synthetic_batch(6, seed=5)
 CORNERS = [  # of the documented range: cusps, flat centres, thin and round, small and large
-    synthetic_batch(
-        1, seed, strength=0.7, ranges={"sersic_n": (n, n), "q": (q, q), "half_light_radius": (r, r)}
-    )[0]
+    synthetic_batch(1, seed, strength=0.7, ranges={"sersic_n": (n, n), "q": (q, q), "half_light_radius": (r, r)})[0]
     for seed, (n, q, r) in enumerate([(0.5, 0.2, 0.05), (0.5, 1.0, 3.0), (6.0, 0.2, 3.0), (6.0, 1.0, 0.05)])
 ]
 
@@ -83,9 +81,7 @@ def test_without_residual_it_is_the_sersic(n: float, q: float) -> None:
     assert galaxy.centroid == sersic.centroid
     assert galaxy.is_axisymmetric is (sersic_only(q=q).is_axisymmetric and False)
     mine, theirs = (obj.shoot(100, galsim.BaseDeviate(3)) for obj in (galaxy, sersic))
-    assert np.hypot(mine.x - 0.1, mine.y + 0.05) == pytest.approx(
-        np.hypot(theirs.x - 0.1, theirs.y + 0.05), rel=5
-    )
+    assert np.hypot(mine.x - 0.1, mine.y + 0.05) == pytest.approx(np.hypot(theirs.x - 0.1, theirs.y + 0.05), rel=5)
     assert np.allclose(mine.flux, theirs.flux, rtol=1e-12)
 
 
@@ -179,9 +175,7 @@ def test_grid_shows_rows_along_y() -> None:
     values = {"sersic_n": 1.0, "flux": 1.0, "half_light_radius": 1.0, "q": 1.0, "beta": 0.0}
     galaxy = LearnedGalaxy(**values, jacobian=np.eye(2), residual=residual, grid_scale=0.25)
     total = 1 + 0.2 * 0.25**2
-    learned = galaxy.xValue(0.125, 2.125) * total - galsim.Sersic(1.0, half_light_radius=1).xValue(
-        0.125, 2.125
-    )
+    learned = galaxy.xValue(0.125, 2.125) * total - galsim.Sersic(1.0, half_light_radius=1).xValue(0.125, 2.125)
     assert learned == pytest.approx(0.2, rel=1e-5)
 
 

@@ -163,9 +163,7 @@ def test_the_same_galaxies_in_every_file_and_job(tmp_path):
     for i in (0, 1):
         one = fits.getdata(tmp_path / "a" / f"f{i}.fits")
         assert np.array_equal(one, fits.getdata(tmp_path / "b" / f"f{i}.fits"))
-    assert not np.array_equal(
-        fits.getdata(tmp_path / "a" / "f0.fits"), fits.getdata(tmp_path / "a" / "f1.fits")
-    )
+    assert not np.array_equal(fits.getdata(tmp_path / "a" / "f0.fits"), fits.getdata(tmp_path / "a" / "f1.fits"))
 
 
 def test_a_repeated_second_seed_gives_galaxies_without_ids_again(tmp_path):
@@ -282,9 +280,7 @@ def test_values_of_galaxies_in_a_sum(tmp_path):
 
 def test_out_of_range_policies(tmp_path):
     gal = {"half_light_radius": 2.5, "galaxy_id": 17}
-    with pytest.raises(
-        OutOfRangeError, match=r"object 0, galaxy 17: .*half_light_radius = 2.5 is outside \[0.1, 2\]"
-    ):
+    with pytest.raises(OutOfRangeError, match=r"object 0, galaxy 17: .*half_light_radius = 2.5 is outside \[0.1, 2\]"):
         build(tmp_path, gal=gal)
     columns = {"drawn_from": {"type": "LearnedGalaxyValue", "field": "drawn_from"}}
     images = {}

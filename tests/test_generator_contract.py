@@ -101,11 +101,7 @@ NOISE = np.random.default_rng(1)
         (broken(jacobian=lambda b, c, s: b.jacobian * 1.03), "of the light within half_light_radius"),
         (broken(jacobian=lambda b, c, s: b.jacobian.transpose(0, 2, 1)), "not lower triangular"),
         (
-            broken(
-                jacobian=lambda b, c, s: profile_jacobian(
-                    np.sqrt(np.linalg.det(b.jacobian)), b.q**0.9, b.beta
-                )
-            ),
+            broken(jacobian=lambda b, c, s: profile_jacobian(np.sqrt(np.linalg.det(b.jacobian)), b.q**0.9, b.beta)),
             "another shape than asked",
         ),
         (broken(drawn_from=lambda b, c, s: np.full(len(b), "guessed")), "drawn_from has .*guessed"),

@@ -78,9 +78,7 @@ def hook(signature: str, body: str, options: str = "") -> str:
 
 
 def test_built_ins_come_first_then_entry_points_by_name(install: Any) -> None:
-    manager = install(
-        zoo=hook("skyloom_generators()", "return []"), ant=hook("skyloom_generators()", "return []")
-    )
+    manager = install(zoo=hook("skyloom_generators()", "return []"), ant=hook("skyloom_generators()", "return []"))
     assert [name for name, _ in manager.list_name_plugin()] == [*BUILTIN, "ant", "zoo"]
     assert manager.version("ant") == "1.1"
     assert manager.version(BUILTIN[0]) == __version__
@@ -92,18 +90,14 @@ def test_the_manager_is_made_once() -> None:
 
 def test_a_name_given_twice(install: Any) -> None:
     manager = install(a=GENERATOR.format(name="x", body="pass"), b=GENERATOR.format(name="x", body="pass"))
-    with pytest.raises(
-        PluginError, match="the name 'x' is given by plugin 'a' 1.0 and by plugin 'b' 1.1"
-    ) as caught:
+    with pytest.raises(PluginError, match="the name 'x' is given by plugin 'a' 1.0 and by plugin 'b' 1.1") as caught:
         collect("skyloom_generators", manager)
     assert DISABLE_VARIABLE in str(caught.value)
 
 
 def test_a_built_in_s_name_given_again(install: Any) -> None:
     manager = install(a=GENERATOR.format(name="cosmos", body="pass"))
-    with pytest.raises(
-        PluginError, match=f"'cosmos' is given by plugin '{BUILTIN[0]}' .* and by plugin 'a' 1.0"
-    ):
+    with pytest.raises(PluginError, match=f"'cosmos' is given by plugin '{BUILTIN[0]}' .* and by plugin 'a' 1.0"):
         load_model("cosmos", manager=manager)
 
 
@@ -117,10 +111,7 @@ def test_two_plugins_of_one_name(install: Any, tmp_path: Path) -> None:
 def test_a_broken_plugin_is_skipped_and_remembered(install: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="skyloom"):
         manager = install(bad="import no_such_module", good=GENERATOR.format(name="good", body="pass"))
-    said = (
-        "plugin 'bad' 1.0: cannot import 'toy_plugin_bad' "
-        "(ModuleNotFoundError: No module named 'no_such_module')"
-    )
+    said = "plugin 'bad' 1.0: cannot import 'toy_plugin_bad' (ModuleNotFoundError: No module named 'no_such_module')"
     assert said in caplog.text
     assert load_model("good", manager=manager).spec.name == "good"
     with pytest.raises(PluginError) as caught:  # asked for
@@ -128,15 +119,11 @@ def test_a_broken_plugin_is_skipped_and_remembered(install: Any, caplog: pytest.
     assert str(caught.value) == f"the model 'bad' cannot be had: {said}"
     with pytest.raises(ModelNotFoundError) as missing:  # perhaps asked for
         load_model("goood", manager=manager)
-    assert str(missing.value).startswith(
-        "no model is named 'goood'; did you mean 'good'? There are: cosmos, good."
-    )
+    assert str(missing.value).startswith("no model is named 'goood'; did you mean 'good'? There are: cosmos, good.")
     assert said in str(missing.value)
 
 
-def test_a_plugin_whose_list_fails_is_skipped_and_remembered(
-    install: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_plugin_whose_list_fails_is_skipped_and_remembered(install: Any, caplog: pytest.LogCaptureFixture) -> None:
     manager = install(bad=hook("skyloom_generators()", "1 / 0"))
     assert "cosmos" in collect("skyloom_generators", manager)
     assert "plugin 'bad' 1.0: skyloom_generators failed (ZeroDivisionError: division by zero)" in caplog.text
@@ -166,18 +153,12 @@ def test_a_wrong_return_type_of_a_first_result_hook(
     hook_name: str, promised: str, arguments: list[str], install: Any
 ) -> None:
     manager = install(a=hook(f"{hook_name}()", "return 'blank'"))
-    with pytest.raises(
-        PluginError, match=f"'{hook_name}' of plugin 'a' 1.0 must return a {promised}, not 'blank'"
-    ):
+    with pytest.raises(PluginError, match=f"'{hook_name}' of plugin 'a' 1.0 must return a {promised}, not 'blank'"):
         call_first(hook_name, manager=manager, **dict.fromkeys(arguments))
 
 
-@pytest.mark.parametrize(
-    "hook_name", ["skyloom_profiles", "skyloom_lens", "skyloom_psf", "skyloom_add_noise"]
-)
-def test_two_plugins_claim_a_first_result_hook(
-    hook_name: str, install: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("hook_name", ["skyloom_profiles", "skyloom_lens", "skyloom_psf", "skyloom_add_noise"])
+def test_two_plugins_claim_a_first_result_hook(hook_name: str, install: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sources = {"b": hook(f"{hook_name}()", "return None"), "a": hook(f"{hook_name}()", "return None")}
     manager = install(**sources)
     with pytest.raises(PluginError, match=f"'{hook_name}' is claimed by plugin 'a' 1.1 and plugin 'b' 1.0"):
@@ -191,9 +172,7 @@ def test_two_plugins_claim_a_first_result_hook(
 
 def test_a_hook_that_fails(install: Any, request_two: ProfileRequest) -> None:
     manager = install(a=hook("skyloom_profiles(request)", "return request.nothing"))
-    with pytest.raises(
-        PluginError, match="'skyloom_profiles' of plugin 'a' 1.0 failed: AttributeError: .*nothing"
-    ):
+    with pytest.raises(PluginError, match="'skyloom_profiles' of plugin 'a' 1.0 failed: AttributeError: .*nothing"):
         request_profiles(request_two, manager=manager)
 
 
@@ -232,9 +211,7 @@ def test_an_observer_must_not_answer(install: Any, request_two: ProfileRequest) 
         ("got = yield; return got[:1]", "'skyloom_after_profiles' returned 1 profiles for 2 galaxies"),
     ],
 )
-def test_a_wrapper_that_breaks_the_batch(
-    body: str, message: str, install: Any, request_two: ProfileRequest
-) -> None:
+def test_a_wrapper_that_breaks_the_batch(body: str, message: str, install: Any, request_two: ProfileRequest) -> None:
     manager = install(a=hook("skyloom_after_profiles()", body, "(wrapper=True)"))
     with pytest.raises(PluginError, match=message):
         request_profiles(request_two, manager=manager)

@@ -137,9 +137,7 @@ def test_spec_with_a_range_that_is_none(limits: Any) -> None:
 def test_request() -> None:
     conditions = Conditions(flux=1, half_light_radius=1, sersic_n=1)
     assert ProfileRequest(conditions, seed=3).generator == "cosmos"
-    with pytest.raises(
-        BadInputError, match="out_of_range must be one of error, clip, parametric, not 'ignore'"
-    ):
+    with pytest.raises(BadInputError, match="out_of_range must be one of error, clip, parametric, not 'ignore'"):
         ProfileRequest(conditions, seed=3, out_of_range="ignore")  # type: ignore[arg-type]
     with pytest.raises(BadInputError, match="seed must"):
         ProfileRequest(conditions, seed=-1)

@@ -59,9 +59,7 @@ def test_overrides(tmp_path):
     path = write(tmp_path)
     first = render_config(path, tmp_path / "1")
     second = render_config(path, tmp_path / "2", overrides=parse_overrides(["image.random_seed=6"]))
-    third = render_config(
-        path, tmp_path / "3", overrides=parse_overrides(["image.noise={type: Gaussian, sigma: 9}"])
-    )
+    third = render_config(path, tmp_path / "3", overrides=parse_overrides(["image.noise={type: Gaussian, sigma: 9}"]))
     a, b, c = (fits.getdata(r.written[0]) for r in (first, second, third))
     assert not np.array_equal(a, b)
     assert c.std() > 10 * a.std()

@@ -61,9 +61,7 @@ def square_grid(name: str, values: Any) -> NDArray[np.float32]:
         For another shape, or entries that aren't finite numbers of float32.
     """
     try:
-        with np.errstate(
-            over="ignore"
-        ):  # what is too large for float32 becomes infinite, and is refused below
+        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused below
             array = np.array(values, dtype=np.float32, order="C")
     except (TypeError, ValueError) as exc:
         raise galsim.GalSimValueError(f"{name} must be numbers", type(values)) from exc
@@ -71,9 +69,7 @@ def square_grid(name: str, values: Any) -> NDArray[np.float32]:
         raise galsim.GalSimValueError(f"{name} must be a square grid", array.shape)
     if not np.isfinite(array).all():
         row, column = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise galsim.GalSimValueError(
-            f"{name} is not finite at row {row}, column {column}", float(array[row, column])
-        )
+        raise galsim.GalSimValueError(f"{name} is not finite at row {row}, column {column}", float(array[row, column]))
     array.flags.writeable = False
     return array
 

@@ -59,11 +59,7 @@ def plain_column(name: str, values: Any) -> tuple[Column, NDArray[np.bool_] | No
         raise ConditionsError(f"column '{name}' holds {values!r:.60}, which are not numbers") from exc
     if numbers.ndim > 1:
         raise ConditionsError(f"column '{name}' must have one value a galaxy, not shape {numbers.shape}")
-    known = (
-        None
-        if mask is None or not np.any(mask)
-        else np.broadcast_to(np.asarray(mask, dtype=bool), numbers.shape)
-    )
+    known = None if mask is None or not np.any(mask) else np.broadcast_to(np.asarray(mask, dtype=bool), numbers.shape)
     return numbers, known
 
 
@@ -73,9 +69,7 @@ def common_size(raw: Mapping[str, tuple[Column, Any]], galaxy_id: Any) -> int:
     if galaxy_id is not None and np.ndim(galaxy_id):
         sizes["galaxy_id"] = len(np.asarray(galaxy_id))
     if len(set(sizes.values())) > 1:
-        raise ConditionsError(
-            "columns differ in length: " + ", ".join(f"{k} has {v}" for k, v in sizes.items())
-        )
+        raise ConditionsError("columns differ in length: " + ", ".join(f"{k} has {v}" for k, v in sizes.items()))
     return next(iter(sizes.values()), 1)
 
 
@@ -98,15 +92,11 @@ def read_ids(galaxy_id: Any, size: int) -> NDArray[np.int64]:
     same = np.flatnonzero(np.diff(ids[order]) == 0)
     if same.size:
         first, second = sorted((int(order[same[0]]), int(order[same[0] + 1])))
-        raise ConditionsError(
-            f"column 'galaxy_id', row {second}: {ids[second]} stands in row {first} already"
-        )
+        raise ConditionsError(f"column 'galaxy_id', row {second}: {ids[second]} stands in row {first} already")
     return ids
 
 
-def finished_column(
-    name: str, values: Column, mask: NDArray[np.bool_] | None, ids: NDArray[np.int64]
-) -> Column:
+def finished_column(name: str, values: Column, mask: NDArray[np.bool_] | None, ids: NDArray[np.int64]) -> Column:
     """One checked value a galaxy; NaN where it is not known and need not be."""
     column = np.array(np.broadcast_to(values, ids.shape))
     if mask is not None:

@@ -140,8 +140,7 @@ class Conditions:
         picked = {name: table[name] for name in known if name in names and name not in overrides}
         if not picked:
             raise ConditionsError(
-                f"the table has none of the columns {', '.join(known)}; "
-                f"it has {', '.join(map(str, names)) or 'none'}"
+                f"the table has none of the columns {', '.join(known)}; it has {', '.join(map(str, names)) or 'none'}"
             )
         return cls(**picked, **overrides)
 
@@ -169,9 +168,7 @@ class Conditions:
         """
         for name in columns:
             if name != "galaxy_id" and name not in self.columns():
-                raise ConditionsError(
-                    f"'{name}' is no column; there are galaxy_id, {', '.join(self.columns())}"
-                )
+                raise ConditionsError(f"'{name}' is no column; there are galaxy_id, {', '.join(self.columns())}")
         now: dict[str, Any] = {name: getattr(self, name) for name in ("galaxy_id", *self.columns())}
         now.update(columns)
         if "mag" not in columns or "flux" not in columns:  # both: for the constructor to refuse
@@ -206,6 +203,5 @@ def _require(given: Mapping[str, Any]) -> None:
         raise ConditionsError("give exactly one of the columns 'mag' and 'flux'")
     if given["mag"] is not None and given["zero_point"] is None:
         raise ConditionsError(
-            "column 'mag' needs 'zero_point' (the AB magnitude that gives one electron), "
-            "or give 'flux' in electrons"
+            "column 'mag' needs 'zero_point' (the AB magnitude that gives one electron), or give 'flux' in electrons"
         )

@@ -122,9 +122,7 @@ class LearnedGalaxy(DelegatedObject):
             self.redshift = known(redshift)
 
     @classmethod
-    def from_batch(
-        cls, batch: ProfileBatch, i: int, gsparams: galsim.GSParams | None = None
-    ) -> LearnedGalaxy:
+    def from_batch(cls, batch: ProfileBatch, i: int, gsparams: galsim.GSParams | None = None) -> LearnedGalaxy:
         """Galaxy `i` of a batch; negative numbers count from the end.
 
         Raises
@@ -154,9 +152,7 @@ class LearnedGalaxy(DelegatedObject):
     sersic_n = property(lambda self: self._sersic_n, doc="Sersic index of the analytic part.")
     half_light_radius = property(lambda self: self._half_light_radius, doc="Arcsec; see the class.")
     q = property(lambda self: self._q, doc="Axis ratio b/a.")
-    beta = property(
-        lambda self: self._beta * galsim.radians, doc="Position angle of the major axis, an Angle."
-    )
+    beta = property(lambda self: self._beta * galsim.radians, doc="Position angle of the major axis, an Angle.")
     jacobian = property(lambda self: self._jacobian, doc="Arcsec per canonical unit, (2, 2), read-only.")
     residual = property(lambda self: self._residual, doc="Float32, shape (G, G), read-only; or None.")
     grid_scale = property(lambda self: self._grid_scale, doc="Canonical units per grid point.")
@@ -176,9 +172,7 @@ class LearnedGalaxy(DelegatedObject):
 
     @property
     def _sersic(self) -> galsim.Sersic:
-        return galsim.Sersic(
-            self._sersic_n, half_light_radius=1.0, flux=self._amplitude, gsparams=self._gsparams
-        )
+        return galsim.Sersic(self._sersic_n, half_light_radius=1.0, flux=self._amplitude, gsparams=self._gsparams)
 
     def _build(self) -> galsim.Transformation:
         canonical = self._sersic

@@ -70,9 +70,7 @@ class GeneratorSpec:
         for name, limits in self.ranges.items():
             numbers = [float(limit) for limit in limits]
             if len(numbers) != 2 or not numbers[0] <= numbers[1]:
-                raise PluginError(
-                    f"GeneratorSpec '{self.name}': the range of '{name}' is (low, high), not {limits!r}"
-                )
+                raise PluginError(f"GeneratorSpec '{self.name}': the range of '{name}' is (low, high), not {limits!r}")
             ranges[name] = numbers[0], numbers[1]
         object.__setattr__(self, "ranges", MappingProxyType(ranges))
 
@@ -89,9 +87,7 @@ class Generator(Protocol):
     def spec(self) -> GeneratorSpec:
         """What it takes and gives."""
 
-    def sample(
-        self, conditions: Conditions, *, seed: int, out_of_range: OutOfRange = "error"
-    ) -> ProfileBatch:
+    def sample(self, conditions: Conditions, *, seed: int, out_of_range: OutOfRange = "error") -> ProfileBatch:
         """One profile for each row of `conditions`, in their order.
 
         Raises

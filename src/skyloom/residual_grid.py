@@ -142,9 +142,7 @@ def aperture_weights(size: int, grid_scale: float) -> tuple[Floats, NDArray[np.f
         steps = max(64, int(16 * r))
         t = (np.arange(steps) + 0.5) / steps * math.pi - math.pi / 2
         half_chord = r * np.cos(t)[:, None]
-        along_y = np.interp(half_chord - points, fine, integral) - np.interp(
-            -half_chord - points, fine, integral
-        )
+        along_y = np.interp(half_chord - points, fine, integral) - np.interp(-half_chord - points, fine, integral)
         along_x = _kernel(r * np.sin(t)[:, None] - points) * half_chord * (math.pi / steps)
         row[:] = along_y.T @ along_x
     weights *= grid_scale**2

@@ -65,9 +65,7 @@ def to_unit(name: str, values: Any) -> Any:
         return (numbers * unit).to_value(target)
     except (u.UnitsError, TypeError, ValueError) as exc:
         wanted = f"'{wanted}'" if wanted else "a pure number"
-        raise ConditionsError(
-            f"column '{name}' has unit '{unit}', which does not convert to {wanted}"
-        ) from exc
+        raise ConditionsError(f"column '{name}' has unit '{unit}', which does not convert to {wanted}") from exc
 
 
 def flux_from_mag(mag: NDArray[np.float64], zero_point: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -50,9 +50,7 @@ def test_needs_no_torch():
     flux=st.floats(1e-2, 1e6),
 )
 def test_is_galsim_s_sersic(sersic, n, q, beta, radius, flux):
-    batch = sersic.sample(
-        skyloom.Conditions(flux=flux, half_light_radius=radius, sersic_n=n, q=q, beta=beta), seed=3
-    )
+    batch = sersic.sample(skyloom.Conditions(flux=flux, half_light_radius=radius, sersic_n=n, q=q, beta=beta), seed=3)
     shape = galsim.Shear(q=q, beta=beta * galsim.radians).getMatrix() * radius
     assert np.allclose(batch.jacobian[0] @ batch.jacobian[0].T, shape @ shape.T, rtol=1e-9, atol=1e-12)
     assert batch.flux[0] == batch.amplitude[0] == flux

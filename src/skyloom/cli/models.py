@@ -51,10 +51,7 @@ def _lines(spec: GeneratorSpec) -> list[str]:
     from skyloom.units import COLUMN_UNITS
 
     units = COLUMN_UNITS | {"surface_brightness": "mag(AB)/arcsec2"}
-    lines = [
-        f"{name}: {low:g} to {high:g} {units.get(name, '')}".rstrip()
-        for name, (low, high) in spec.ranges.items()
-    ]
+    lines = [f"{name}: {low:g} to {high:g} {units.get(name, '')}".rstrip() for name, (low, high) in spec.ranges.items()]
     if spec.bands:
         lines.append(f"bands: {', '.join(spec.bands)}")
     lines.append(f"needs: {', '.join(spec.required)}")

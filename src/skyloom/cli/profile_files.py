@@ -113,9 +113,7 @@ def write_picture(batch: ProfileBatch, path: Path, *, stamp_size: int) -> None:
         stamp = _stamp(batch, i, _FIELD * batch.half_light_radius[i] / stamp_size, stamp_size)
         scaled = stamp / np.quantile(stamp, 0.995)
         row, column = divmod(i, across)
-        place = np.s_[
-            row * stamp_size : (row + 1) * stamp_size, column * stamp_size : (column + 1) * stamp_size
-        ]
+        place = np.s_[row * stamp_size : (row + 1) * stamp_size, column * stamp_size : (column + 1) * stamp_size]
         canvas[place] = np.arcsinh(30 * scaled)[::-1]  # y runs up
     with whole_file(path) as temporary:
         imsave(temporary, canvas, cmap="magma", vmin=0, vmax=np.arcsinh(40))

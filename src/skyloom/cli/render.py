@@ -19,9 +19,7 @@ LEVELS = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
 @click.argument("overrides", nargs=-1, metavar="[KEY.SUB=VALUE]...")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder.")
 @click.option("--nproc", default=1, show_default=True, type=click.IntRange(min=1), help="Processes.")
-@click.option(
-    "-v", "--verbosity", default=1, show_default=True, type=click.IntRange(0, 3), help="As galsim's."
-)
+@click.option("-v", "--verbosity", default=1, show_default=True, type=click.IntRange(0, 3), help="As galsim's.")
 def command(config: Path, overrides: tuple[str, ...], out: Path, nproc: int, verbosity: int) -> None:
     """Make the images of the GalSim configuration file CONFIG.
 

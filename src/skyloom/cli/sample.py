@@ -41,9 +41,7 @@ _SUFFIXES = (".h5", ".hdf5", ".fits", ".png")
 @click.option(
     "--count", type=click.IntRange(1), help="Galaxies of these properties, with ids from 0. Not with a table."
 )
-@click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same galaxies."
-)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same galaxies.")
 @click.option(
     "--out-of-range",
     default="error",
@@ -51,12 +49,8 @@ _SUFFIXES = (".h5", ".hdf5", ".fits", ".png")
     type=click.Choice(get_args(OutOfRange)),
     help="What to do with galaxies outside the model's range.",
 )
-@click.option(
-    "--pixel-scale", type=click.FloatRange(1e-3, 10), default=0.05, show_default=True, help="FITS: arcsec."
-)
-@click.option(
-    "--stamp-size", type=click.IntRange(8, 1024), default=96, show_default=True, help="Pixels of a side."
-)
+@click.option("--pixel-scale", type=click.FloatRange(1e-3, 10), default=0.05, show_default=True, help="FITS: arcsec.")
+@click.option("--stamp-size", type=click.IntRange(8, 1024), default=96, show_default=True, help="Pixels of a side.")
 @click.option(
     "-o",
     "--out",

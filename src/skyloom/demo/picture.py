@@ -38,9 +38,7 @@ def asinh_stretch(image: Image, sigma: float, top: float, knee: float) -> Image:
         In the image's unit; two `sigma` below the sky come out black, `top` white.
     """
     low, high = np.arcsinh(-2 * sigma / knee), np.arcsinh(top / knee)
-    return np.asarray(
-        np.clip((np.arcsinh(np.asarray(image, dtype=np.float64) / knee) - low) / (high - low), 0, 1)
-    )
+    return np.asarray(np.clip((np.arcsinh(np.asarray(image, dtype=np.float64) / knee) - low) / (high - low), 0, 1))
 
 
 def choose_galaxies(truth: Table, size: int, pixel_scale: float, number: int) -> NDArray[np.int64]:
@@ -129,9 +127,7 @@ def draw_picture(
         magnitude = f"{table['mag'][row]:.1f} mag"
         box.text(0.96, 0.04, magnitude, color=TEXT, fontsize=9, ha="right", transform=box.transAxes)
         corner = (x - 1 - half, y - 1 - half)
-        axes.add_patch(
-            Rectangle(corner, 2 * half, 2 * half, fill=False, edgecolor="#8fb4d8", lw=0.6, alpha=0.7)
-        )
+        axes.add_patch(Rectangle(corner, 2 * half, 2 * half, fill=False, edgecolor="#8fb4d8", lw=0.6, alpha=0.7))
     weights = f", weights {header['WEIGHTS'][:12]}" if header["WEIGHTS"] else ""
     title = f"Euclid-like field of {len(table)} galaxies by the model “{header['MODEL']}”{weights}"
     caption = "as drawn: no PSF, no pixel, no noise; as observed: cut from the field"

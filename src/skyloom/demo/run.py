@@ -63,9 +63,7 @@ def run_demo(
     overrides = {**(overrides or {}), "input.learned_galaxies.model": model}
     files = render_config(configuration_file(), out, overrides=overrides, nproc=nproc, logger=logger)
     if files.failed or not files.written:
-        raise RenderError(
-            "; ".join(f"{name}: {why}" for name, why in files.failed.items()) or "no image was made"
-        )
+        raise RenderError("; ".join(f"{name}: {why}" for name, why in files.failed.items()) or "no image was made")
     image = files.written[0]
     truth = image.with_name(image.stem + "_truth.fits")
     picture = out / "demo.png"

@@ -13,9 +13,7 @@ from skyloom.errors import ConfigError
 __all__ = ["check_keys"]
 
 
-def check_keys(
-    section: Mapping[str, Any], where: str, known: Iterable[str], ignore: Iterable[str] = ()
-) -> None:
+def check_keys(section: Mapping[str, Any], where: str, known: Iterable[str], ignore: Iterable[str] = ()) -> None:
     """Refuse keys of `section` that are neither in `known` nor GalSim's own.
 
     Parameters

@@ -61,9 +61,7 @@ class GenerativeModelLoader(LearnedGalaxiesLoader):
     section = "input.generative_model"
     params = {"file_name": str, **LearnedGalaxiesLoader.params}
 
-    def getKwargs(
-        self, config: dict[str, Any], base: dict[str, Any], logger: Any
-    ) -> tuple[dict[str, Any], bool]:
+    def getKwargs(self, config: dict[str, Any], base: dict[str, Any], logger: Any) -> tuple[dict[str, Any], bool]:
         """Arguments of `LearnedGalaxies`."""
         kwargs, safe = super().getKwargs(config, base, logger)
         file_name = kwargs.pop("file_name", "")
@@ -124,8 +122,6 @@ def _shape(seed: int, galaxy_id: int) -> dict[str, Any]:
 
 RegisterInputType(
     "generative_model",
-    GenerativeModelLoader(
-        LearnedGalaxies, use_proxy=False, worker_init=keep_one_thread, worker_initargs=lambda: ()
-    ),
+    GenerativeModelLoader(LearnedGalaxies, use_proxy=False, worker_init=keep_one_thread, worker_initargs=lambda: ()),
 )
 RegisterObjectType("GenerativeModelGalaxy", build_hub_galaxy, input_type="generative_model")

@@ -131,17 +131,13 @@ class LearnedGalaxiesLoader(InputLoader):
     section = "input.learned_galaxies"
     params = {"model": str, "out_of_range": str, "zero_point": float, "wavelength": float, "seed": int}
 
-    def getKwargs(
-        self, config: dict[str, Any], base: dict[str, Any], logger: Any
-    ) -> tuple[dict[str, Any], bool]:
+    def getKwargs(self, config: dict[str, Any], base: dict[str, Any], logger: Any) -> tuple[dict[str, Any], bool]:
         """Arguments of `LearnedGalaxies`; safe to keep when none of them changes from file to file."""
         check_keys(config, self.section, self.params)
         note_random_seed(base)
         return GetAllParams(config, base, opt=self.params)
 
-    def setupImage(
-        self, input_obj: Any, config: dict[str, Any], base: dict[str, Any], logger: Any = None
-    ) -> None:
+    def setupImage(self, input_obj: Any, config: dict[str, Any], base: dict[str, Any], logger: Any = None) -> None:
         """Load the model, and log one line that `galsim` shows by default."""
         from skyloom import __version__
 
@@ -160,7 +156,5 @@ class LearnedGalaxiesLoader(InputLoader):
 # A proxy would cost a message a galaxy: workers draw for themselves, on one thread each.
 RegisterInputType(
     "learned_galaxies",
-    LearnedGalaxiesLoader(
-        LearnedGalaxies, use_proxy=False, worker_init=keep_one_thread, worker_initargs=lambda: ()
-    ),
+    LearnedGalaxiesLoader(LearnedGalaxies, use_proxy=False, worker_init=keep_one_thread, worker_initargs=lambda: ()),
 )

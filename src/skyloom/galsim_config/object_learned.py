@@ -53,9 +53,7 @@ def build_learned_galaxy(
     if ("mag" in config) == ("flux" in config):
         raise ConfigError("gal (type LearnedGalaxy): give exactly one of 'mag' and 'flux'")
     if "sed" in config and "mag" in config:
-        raise ConfigError(
-            "gal (type LearnedGalaxy): with 'sed' give 'flux', the flux in the bandpass, not 'mag'"
-        )
+        raise ConfigError("gal (type LearnedGalaxy): with 'sed' give 'flux', the flux in the bandpass, not 'mag'")
     values, _ = GetAllParams(config, base, req=_REQUIRED, opt=_OPTIONAL, ignore=[*ignore, "num"])
     return draw_for_config(galaxies, values, config, base, gsparams, logger), False
 

@@ -43,9 +43,7 @@ _LARGEST_HEADER = 1 << 24
 _CHUNK = 1 << 20
 _FOREIGN = {b"PK": "a zip archive, as torch.save writes it", b"\x80": "a pickle", b"\x89HDF": "an HDF5 file"}
 
-Table = dict[
-    str, tuple[str, tuple[int, ...]]
-]  # of each tensor: safetensors' name of the dtype, and the shape
+Table = dict[str, tuple[str, tuple[int, ...]]]  # of each tensor: safetensors' name of the dtype, and the shape
 
 
 @dataclass(frozen=True)

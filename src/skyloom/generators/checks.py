@@ -54,9 +54,7 @@ def check_batch(batch: object, conditions: Conditions, who: str) -> None:
             good &= rows[:, 0] > 0
         if not good.all():
             row = int(np.argmin(good))
-            value = (
-                rows[row][~np.isfinite(rows[row])][:1] if not np.isfinite(rows[row]).all() else rows[row][:1]
-            )
+            value = rows[row][~np.isfinite(rows[row])][:1] if not np.isfinite(rows[row]).all() else rows[row][:1]
             galaxy_id = int(conditions.galaxy_id[row])
             error = PluginError(f"{who}: galaxy {galaxy_id} has {name} = {value[0]}")
             error.galaxy_id = galaxy_id

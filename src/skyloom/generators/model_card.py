@@ -62,9 +62,7 @@ class ModelCard:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the SHA-256, which a file can't hold of itself, as JSON; extras on top."""
-        spec = {
-            f.name: getattr(self.spec, f.name) for f in fields(GeneratorSpec) if f.name != "weights_sha256"
-        }
+        spec = {f.name: getattr(self.spec, f.name) for f in fields(GeneratorSpec) if f.name != "weights_sha256"}
         spec["ranges"] = {name: list(limits) for name, limits in self.spec.ranges.items()}
         out = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("spec", "extras")}
         return {**self.extras, **out, "spec": spec}
@@ -128,9 +126,7 @@ def _spec(values: Any, weights_sha256: str) -> GeneratorSpec:
         return GeneratorSpec(
             name=str(values["name"]),
             summary=str(values.get("summary", "")),
-            ranges={
-                str(name): (float(low), float(high)) for name, (low, high) in values.get("ranges", {}).items()
-            },
+            ranges={str(name): (float(low), float(high)) for name, (low, high) in values.get("ranges", {}).items()},
             required=tuple(map(str, values.get("required", GeneratorSpec.required))),
             bands=tuple(map(str, values.get("bands", ()))),
             grid_size=int(values.get("grid_size", 0)),

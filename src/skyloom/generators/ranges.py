@@ -70,9 +70,7 @@ def apply_policy(
         When a required condition is missing or not known.
     """
     if out_of_range not in get_args(OutOfRange):
-        raise BadInputError(
-            f"out_of_range must be one of {', '.join(get_args(OutOfRange))}, not {out_of_range!r}"
-        )
+        raise BadInputError(f"out_of_range must be one of {', '.join(get_args(OutOfRange))}, not {out_of_range!r}")
     for name in spec.required:
         values = condition_values(conditions, name)
         if values is None:
@@ -82,9 +80,7 @@ def apply_policy(
             galaxy = f"galaxy {conditions.galaxy_id[row]} (row {row})"
             raise ConditionsError(f"generator '{spec.name}' needs '{name}', which is not known of {galaxy}")
     outside = _outside(conditions, spec)
-    any_outside = (
-        np.any([bad for bad in outside.values()], axis=0) if outside else np.zeros(len(conditions), bool)
-    )
+    any_outside = np.any([bad for bad in outside.values()], axis=0) if outside else np.zeros(len(conditions), bool)
     if out_of_range == "error" and any_outside.any():
         raise OutOfRangeError(_message(conditions, spec, outside, any_outside))
     drawn_from = np.full(len(conditions), "learned", dtype="<U10")

@@ -32,9 +32,7 @@ def list_models(manager: SkyloomPluginManager | None = None) -> dict[str, Genera
     return collect("skyloom_generators", manager)
 
 
-def load_model(
-    name_or_path: str | os.PathLike[str], *, manager: SkyloomPluginManager | None = None
-) -> Generator:
+def load_model(name_or_path: str | os.PathLike[str], *, manager: SkyloomPluginManager | None = None) -> Generator:
     """Return a generator, loaded once a process.
 
     Parameters
@@ -67,18 +65,14 @@ def load_model(
         return _load_named(manager, text)
     path = Path(text)
     if not path.is_file():
-        raise CheckpointError(
-            f"weights file '{path}' does not exist" if not path.exists() else f"'{path}' is no file"
-        )
+        raise CheckpointError(f"weights file '{path}' does not exist" if not path.exists() else f"'{path}' is no file")
     state = path.stat()  # a file written anew is read anew
     return _load_file(manager, path.resolve(), state.st_mtime_ns, state.st_size)
 
 
 @functools.lru_cache(maxsize=16)
 def _load_named(manager: SkyloomPluginManager, name: str) -> Generator:
-    entry: GeneratorEntry = lookup(
-        "skyloom_generators", name, noun="model", error=ModelNotFoundError, manager=manager
-    )
+    entry: GeneratorEntry = lookup("skyloom_generators", name, noun="model", error=ModelNotFoundError, manager=manager)
     who = f"generator '{name}' of {provider('skyloom_generators', name, manager)}"
     try:
         generator = entry.factory()
@@ -87,9 +81,7 @@ def _load_named(manager: SkyloomPluginManager, name: str) -> Generator:
     except Exception as exc:
         raise PluginError(f"{who} cannot be loaded: {type(exc).__name__}: {exc}") from exc
     if not isinstance(getattr(generator, "spec", None), GeneratorSpec) or not hasattr(generator, "sample"):
-        raise PluginError(
-            f"{who}: its factory returned a {type(generator).__name__} without 'spec' or 'sample'"
-        )
+        raise PluginError(f"{who}: its factory returned a {type(generator).__name__} without 'spec' or 'sample'")
     return generator
 
 

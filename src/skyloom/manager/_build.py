@@ -172,6 +172,4 @@ def _check_hooks(manager: SkyloomPluginManager) -> None:
             if not (caller.spec and caller.spec.opts["firstresult"]) or caller.name == REPLACING:
                 continue
             if any(i.plugin is plugin and (i.wrapper or i.hookwrapper) for i in caller.get_hookimpls()):
-                raise PluginError(
-                    f"{manager.describe(name)} wraps '{caller.name}', which one plugin answers alone"
-                )
+                raise PluginError(f"{manager.describe(name)} wraps '{caller.name}', which one plugin answers alone")

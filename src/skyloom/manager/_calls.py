@@ -99,15 +99,11 @@ def lookup(
     message += f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
     message += f" There are: {', '.join(found) or 'none'}."
     if manager.broken:
-        message += (
-            " These failed to load and may provide it: " + "; ".join(map(str, manager.broken.values())) + "."
-        )
+        message += " These failed to load and may provide it: " + "; ".join(map(str, manager.broken.values())) + "."
     raise error(message)
 
 
-def call_first(
-    hook_name: str, *, manager: SkyloomPluginManager | None = None, **kwargs: Any
-) -> tuple[Any, str] | None:
+def call_first(hook_name: str, *, manager: SkyloomPluginManager | None = None, **kwargs: Any) -> tuple[Any, str] | None:
     """Call a first-result hook.
 
     Parameters
@@ -173,9 +169,7 @@ def call_observers(hook_name: str, *, manager: SkyloomPluginManager | None = Non
         result = _call(manager, implementation, kwargs)
         if result is not None:
             who = manager.describe(implementation.plugin_name)
-            raise PluginError(
-                f"hook '{hook_name}' of {who} only observes, but returned a {type(result).__name__}"
-            )
+            raise PluginError(f"hook '{hook_name}' of {who} only observes, but returned a {type(result).__name__}")
     return replaced
 
 

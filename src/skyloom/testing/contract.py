@@ -128,26 +128,20 @@ def half_light_fraction(batch: ProfileBatch, index: int) -> float:
 def _check_physics(batch: ProfileBatch, conditions: Conditions, spec: GeneratorSpec) -> None:
     for name in ("flux", "half_light_radius", "sersic_n", "q", "beta"):
         asked, got = getattr(conditions, name), getattr(batch, name)
-        assert np.allclose(got, asked, rtol=1e-9, atol=0), (
-            f"'{name}' is not as asked: {got[:3]} for {asked[:3]}"
-        )
+        assert np.allclose(got, asked, rtol=1e-9, atol=0), f"'{name}' is not as asked: {got[:3]} for {asked[:3]}"
     total = batch.amplitude * (1 + batch.residual_flux)
     assert np.allclose(total, conditions.flux, rtol=1e-6), "the flux of Sersic and residual is not as asked"
     assert np.all(batch.jacobian[:, 0, 1] == 0), "the Jacobian is not lower triangular"
     shape = profile_jacobian(conditions.half_light_radius, conditions.q, conditions.beta)
     scale = np.sqrt(np.linalg.det(batch.jacobian) / np.linalg.det(shape))[:, None, None]
-    assert np.allclose(batch.jacobian, shape * scale, rtol=1e-6, atol=1e-9), (
-        "the Jacobian has another shape than asked"
-    )
+    assert np.allclose(batch.jacobian, shape * scale, rtol=1e-6, atol=1e-9), "the Jacobian has another shape than asked"
     for i in range(len(batch)):
         fraction = half_light_fraction(batch, i)
         assert abs(fraction - 0.5) < 0.005, (
             f"galaxy {batch.galaxy_id[i]}: {fraction:.4f} of the light within half_light_radius"
         )
     assert set(batch.drawn_from) <= set(get_args(Origin)), f"drawn_from has {sorted(set(batch.drawn_from))}"
-    assert batch.generator == spec.name, (
-        f"the batch says it is of generator '{batch.generator}', not '{spec.name}'"
-    )
+    assert batch.generator == spec.name, f"the batch says it is of generator '{batch.generator}', not '{spec.name}'"
     assert batch.weights_sha256 == spec.weights_sha256, "the batch names other weights than the spec"
     if batch.residual is not None:
         assert batch.residual.shape[1] == spec.grid_size, "the residual's size is not the spec's grid_size"
@@ -156,8 +150,7 @@ def _check_physics(batch: ProfileBatch, conditions: Conditions, spec: GeneratorS
 
 def _same(a: ProfileBatch, b: ProfileBatch) -> bool:
     return all(
-        (getattr(a, name) is None and getattr(b, name) is None)
-        or np.array_equal(getattr(a, name), getattr(b, name))
+        (getattr(a, name) is None and getattr(b, name) is None) or np.array_equal(getattr(a, name), getattr(b, name))
         for name in ("galaxy_id", "flux", "half_light_radius", "jacobian", "residual", "offset", "drawn_from")
     )
 
@@ -169,9 +162,7 @@ def _check_reproducible(generator: Generator, conditions: Conditions, batch: Pro
     assert _same(shuffled, batch[order]), "galaxies depend on their order"
     cut = len(conditions) // 3
     for part in (slice(0, 1), slice(1, cut), slice(cut, None)):
-        assert _same(generator.sample(conditions[part], seed=seed), batch[part]), (
-            "galaxies depend on the batch"
-        )
+        assert _same(generator.sample(conditions[part], seed=seed), batch[part]), "galaxies depend on the batch"
     if batch.residual is None:
         return
     for what, other in (
@@ -186,9 +177,7 @@ def _check_reproducible(generator: Generator, conditions: Conditions, batch: Pro
 def _check_objects(batch: ProfileBatch) -> None:
     assert _same(pickle.loads(pickle.dumps(batch)), batch), "the batch changes when pickled"
     galaxy = batch[0]
-    assert np.isclose(galaxy.flux, batch.flux[0], rtol=1e-6), (
-        f"batch[0] has flux {galaxy.flux}, not {batch.flux[0]}"
-    )
+    assert np.isclose(galaxy.flux, batch.flux[0], rtol=1e-6), f"batch[0] has flux {galaxy.flux}, not {batch.flux[0]}"
     assert pickle.loads(pickle.dumps(galaxy)) == galaxy, "a galaxy changes when pickled"
 
 

@@ -184,15 +184,11 @@ def centroid(galaxy: LearnedGalaxy) -> float:
     """Centroid attribute against the slope of the phase at k = 0, in half-light radii."""
     step = 1e-3 / galaxy.half_light_radius
     slope = [-np.angle(galaxy.kValue(*k) / galaxy.flux) / step for k in ((step, 0.0), (0.0, step))]
-    return float(
-        np.hypot(galaxy.centroid.x - slope[0], galaxy.centroid.y - slope[1]) / galaxy.half_light_radius
-    )
+    return float(np.hypot(galaxy.centroid.x - slope[0], galaxy.centroid.y - slope[1]) / galaxy.half_light_radius)
 
 
 CHECKS: dict[str, Check] = {
-    "pickle_and_repr": Check(
-        pickle_and_repr, 0.0, "check_pickle, eval(repr(galaxy)) == galaxy; of the image's peak"
-    ),
+    "pickle_and_repr": Check(pickle_and_repr, 0.0, "check_pickle, eval(repr(galaxy)) == galaxy; of the image's peak"),
     "all_different": Check(all_different, 0.0, "check_all_diff"),
     "gsparams": Check(gsparams, 0.0, "flux under other GSParams, relative"),
     "flux": Check(flux, 1e-10, "flux at k = 0, relative"),

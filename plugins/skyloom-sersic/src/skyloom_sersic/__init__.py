@@ -26,9 +26,7 @@ class SersicGenerator:
 
     spec = SPEC
 
-    def sample(
-        self, conditions: Conditions, *, seed: int, out_of_range: OutOfRange = "error"
-    ) -> ProfileBatch:
+    def sample(self, conditions: Conditions, *, seed: int, out_of_range: OutOfRange = "error") -> ProfileBatch:
         """One Sersic profile for each row of `conditions`; nothing is random, the seed is only kept.
 
         Raises

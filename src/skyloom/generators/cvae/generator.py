@@ -191,7 +191,6 @@ class CVAEGenerator:
         offset = np.array([[c.fit.dx, c.fit.dy] for c in items if c.fit is not None])
         return replace(batch, offset=offset, galaxy_id=np.array([c.galaxy_id for c in items], np.int64))
 
-
     def held_out(self, cutouts: Sequence[Cutout], draws: int = 3) -> dict[str, NDArray[np.float64]]:
         """How much better than their Sersic fits the model explains cutouts, a bound on the gain in log evidence.
 
