@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -56,11 +58,29 @@ def plain_column(name: str, values: Any) -> tuple[Column, NDArray[np.bool_] | No
     except (TypeError, ValueError) as exc:
         if isinstance(exc, ConditionsError):
             raise
-        raise ConditionsError(f"column '{name}' holds {values!r:.60}, which are not numbers") from exc
+        raise ConditionsError(_not_numbers(name, values)) from exc
     if numbers.ndim > 1:
         raise ConditionsError(f"column '{name}' must have one value a galaxy, not shape {numbers.shape}")
     known = None if mask is None or not np.any(mask) else np.broadcast_to(np.asarray(mask, dtype=bool), numbers.shape)
     return numbers, known
+
+
+def _not_numbers(name: str, values: Any) -> str:
+    entries = np.asarray(values, dtype=object)
+    if entries.ndim == 0:
+        return f"column '{name}' holds {entries.item()!r:.60}, which is not a number"
+    suspects = [(row, v) for row, v in enumerate(entries) if isinstance(v, bool) or not isinstance(v, Real)]
+    if not suspects:
+        return f"column '{name}' holds values that are not numbers"
+    row, value = next(((row, v) for row, v in suspects if not _spells_number(v)), suspects[0])
+    return f"column '{name}', row {row}: {value!r:.60} is {'text, ' * _spells_number(value)}not a number"
+
+
+def _spells_number(value: Any) -> bool:
+    try:
+        return isinstance(value, (str, bytes)) and math.isfinite(float(value))
+    except ValueError:
+        return False
 
 
 def common_size(raw: Mapping[str, tuple[Column, Any]], galaxy_id: Any) -> int:
@@ -78,7 +98,7 @@ def read_ids(galaxy_id: Any, size: int) -> NDArray[np.int64]:
     if galaxy_id is None:
         return np.arange(size, dtype=np.int64)
     mask = np.ma.getmaskarray(np.ma.asanyarray(galaxy_id)) if hasattr(galaxy_id, "mask") else None
-    ids = np.atleast_1d(np.ma.getdata(np.asanyarray(galaxy_id)))
+    ids = np.atleast_1d(np.asarray(np.ma.getdata(np.asanyarray(galaxy_id))))  # plain, also of a table's Column
     if mask is not None and np.any(mask):
         raise ConditionsError(f"column 'galaxy_id', row {int(np.argmax(mask))}: the value is masked")
     if ids.ndim > 1:

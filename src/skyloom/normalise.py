@@ -75,7 +75,7 @@ def dilation(residual: NDArray[np.float32] | None, grid_scale: float, sersic_n: 
         light on the grid.
     """
     n = np.atleast_1d(np.asarray(sersic_n, dtype=np.float64))
-    if residual is None:
+    if residual is None or not len(residual):
         return np.ones(len(n))
     from skyloom.residual_grid import ring_weights  # brings galsim
 
@@ -108,7 +108,7 @@ def _enclosed(residual: NDArray[np.float32], rings: csr_array) -> Floats:
 
     The sparse product's last digits do not depend on a galaxy's place in the batch, as those of a dense one do.
     """
-    flat = np.ascontiguousarray(residual.reshape(len(residual), -1).T)
+    flat = np.ascontiguousarray(residual.reshape(len(residual), residual.shape[1] * residual.shape[2]).T)
     return np.cumsum(rings @ flat, axis=0, dtype=np.float64).T
 
 

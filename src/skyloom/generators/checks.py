@@ -43,6 +43,8 @@ def check_batch(batch: object, conditions: Conditions, who: str) -> None:
             f"{who} returned galaxy {batch.galaxy_id[row]} in row {row}, where "
             f"{conditions.galaxy_id[row]} was asked for"
         )
+    if not len(batch):
+        return
     for name in _FINITE:
         values = getattr(batch, name)
         if values is None:

@@ -17,6 +17,7 @@ from skyloom.frames import grid_angle, profile_jacobian
 from skyloom.generators.cvae.features import condition_features
 from skyloom.physics.draw_arrays import draw_arrays
 from skyloom.physics.kgrid import KGrid
+from skyloom.stamps import FitFlag
 
 if TYPE_CHECKING:
     from skyloom.stamps import Cutout
@@ -106,11 +107,14 @@ class Stamps:
         Raises
         ------
         TrainingError
-            When there are none, or their stamps differ in size.
+            When there are none, one has no fit, or their stamps differ in size.
         """
         if not len(cutouts):
             raise TrainingError("no usable cutouts to prepare")
         items = list(cutouts)
+        for cutout in items:
+            if cutout.fit is None or FitFlag.FAILED in cutout.fit.flags:
+                raise TrainingError(f"galaxy {cutout.galaxy_id} of '{cutout.source}', {cutout.band}: no Sersic fit")
         sizes = {c.image.shape for c in items}
         if len(sizes) > 1:
             raise TrainingError(f"all stamps must have one size, not {sorted(sizes)}")

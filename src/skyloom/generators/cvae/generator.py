@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skyloom.conditions import Conditions
+from skyloom.errors import BadInputError, CheckpointError
 from skyloom.frames import grid_angle, profile_jacobian
 from skyloom.generators.checkpoint import ModelCard, load_checkpoint
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions
@@ -79,7 +80,8 @@ class CVAEGenerator:
         out_of_range : {'error', 'clip', 'parametric'}
             What to do with rows outside ``spec.ranges``.
         temperature : float
-            Scales the latent's scatter about the mean galaxy of the conditions; 1 is the trained distribution.
+            Scales the latent's scatter about the mean galaxy of the conditions; 1 is the trained distribution. At least
+            0.
 
         Returns
         -------
@@ -89,8 +91,12 @@ class CVAEGenerator:
         ------
         OutOfRangeError
             When a row is out of range and the policy is ``"error"``.
+        BadInputError
+            When a condition, the seed or the temperature cannot be used.
         """
         seed = check_seed(seed)
+        if not 0 <= temperature < np.inf:
+            raise BadInputError(f"temperature must be a number of at least 0, not {temperature!r}")
         drawn, drawn_from, parametric = apply_policy(conditions, self.spec, out_of_range)
         noise = torch.from_numpy(galaxy_normals(seed, conditions.galaxy_id, "latent", self.prior.noise_size))
         residual = np.zeros((len(conditions), GRID_SIZE, GRID_SIZE), np.float32)
@@ -167,6 +173,11 @@ class CVAEGenerator:
         -------
         ProfileBatch
             In the order given; fluxes in the cutouts' units, `offset` as fitted.
+
+        Raises
+        ------
+        TrainingError
+            When there are none, one has no Sersic fit, or their stamps differ in size.
         """
         items = list(cutouts)
         stamps = Stamps.from_cutouts(items)
@@ -185,7 +196,6 @@ class CVAEGenerator:
         conditions = conditions.replace(
             flux=conditions.flux * torch.cat(amplitudes).numpy() * share,
             half_light_radius=conditions.half_light_radius * stretch,
-            galaxy_id=np.arange(len(items)),
         )
         batch = self._batch(conditions, residual_grids, np.full(len(items), "learned", "<U10"), 0)
         offset = np.array([[c.fit.dx, c.fit.dy] for c in items if c.fit is not None])
@@ -206,8 +216,10 @@ class CVAEGenerator:
         dict of ndarray, shape (N,)
             ``gain`` (nats), ``chi2_sersic``, ``chi2`` and ``kl``; see `skyloom.generators.cvae.evidence`.
         """
-        torch.manual_seed(0)
-        found = evidence_gain(self.encoder, self.decoder, Stamps.from_cutouts(list(cutouts)), draws)
+        stamps = Stamps.from_cutouts(list(cutouts))
+        with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not ours
+            torch.manual_seed(0)
+            found = evidence_gain(self.encoder, self.decoder, stamps, draws)
         return {name: values.double().numpy() for name, values in found.items()}
 
 
@@ -217,18 +229,28 @@ def load_generator(path: Path) -> CVAEGenerator:
     Raises
     ------
     CheckpointError
-        When the file is not whole or not of this family.
+        When the file is not whole, not of this family, or of a network of another shape than its card says.
     """
     tensors, card = load_checkpoint(path)
-    arch = Architecture(**card.architecture)
+    grid = (card.spec.grid_size, card.spec.grid_scale)
+    if card.family != "cvae" or grid != (GRID_SIZE, GRID_SCALE):
+        raise CheckpointError(
+            f"weights file '{path}': it is of family '{card.family}' with a grid of {grid[0]} x {grid[0]} and scale "
+            f"{grid[1]:g}, not 'cvae' with {GRID_SIZE} x {GRID_SIZE} and {GRID_SCALE:g}"
+        )
     parts: dict[str, dict[str, Tensor]] = {"encoder": {}, "decoder": {}, "prior": {}}
-    for name, values in tensors.items():
-        part, _, rest = name.partition(".")
-        parts[part][rest] = torch.from_numpy(np.array(values, dtype=np.float32))
-    encoder, decoder = Encoder(arch), Decoder(arch)
-    encoder.load_state_dict(parts["encoder"])
-    decoder.load_state_dict(parts["decoder"])
-    return CVAEGenerator(encoder, decoder, Prior.from_tensors(arch, parts["prior"]), card)
+    try:
+        arch = Architecture(**card.architecture)
+        for name, values in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = torch.from_numpy(np.array(values, dtype=np.float32))
+        encoder, decoder = Encoder(arch), Decoder(arch)
+        encoder.load_state_dict(parts["encoder"])
+        decoder.load_state_dict(parts["decoder"])
+        prior = Prior.from_tensors(arch, parts["prior"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as exc:
+        raise CheckpointError(f"weights file '{path}': its tensors and card do not make a model: {exc}") from exc
+    return CVAEGenerator(encoder, decoder, prior, card)
 
 
 def _padded(values: Tensor) -> Tensor:

@@ -7,8 +7,9 @@ A sample is mirrored back with probability 1/2. How strong each order is varies 
 amplitudes whose mean follows the conditions. Shapes (the covariance) are learned from real and simulated structure,
 means and strengths from real galaxies alone.
 
-The matrices are estimated by expectation maximisation (Dempster, Laird & Rubin 1977) from the encoder's Gaussian
-posteriors with the prior they were trained under, N(0, 1), divided out.
+The local matrices are estimated by expectation maximisation (Dempster, Laird & Rubin 1977) from the encoder's Gaussian
+posteriors with the prior they were trained under, N(0, 1), divided out; the global latents have the mean and covariance
+of the posteriors themselves.
 """
 
 from __future__ import annotations

@@ -116,6 +116,8 @@ class Trainer:
             Called after each step with the step's number and its losses.
         """
         config = self.config
+        if self.step == 0:  # of a run that ended before its first checkpoint
+            (self.folder / "losses.jsonl").unlink(missing_ok=True)
         while self.step < config.steps:
             losses = self._one_step()
             self.step += 1
@@ -170,7 +172,7 @@ class Trainer:
         }
 
     def _batch_of(self, step: int) -> Tensor:
-        """Stamps of a step: passes through shuffled galaxies, each with one of its bands."""
+        """Stamps of a step: passes through all stamps, shuffled anew each time."""
         size, n = self.config.batch, len(self.train_set)
         first = step * size
         picked = []
@@ -204,6 +206,7 @@ class Trainer:
         """Write the state of the run; the old checkpoint stays until the new one is whole."""
         state: dict[str, Any] = {
             "config": _plain(self.config),
+            "cutouts": _fingerprint(self.train_set, self.validation),
             "step": self.step,
             "nets": self._nets().state_dict(),
             "average": self.average,
@@ -228,16 +231,22 @@ class Trainer:
         Raises
         ------
         TrainingError
-            When the checkpoint belongs to another configuration.
+            When the checkpoint belongs to another configuration or other cutouts, or cannot be read.
         """
         path = self.folder / "checkpoint.pt"
         if not path.exists():
             return False
-        state = torch.load(path, weights_only=True)
-        if state["config"] != _plain(self.config):
-            raise TrainingError(
-                f"{path} was made with {state['config']}, not with {_plain(self.config)}; use another folder"
-            )
+        try:
+            state = torch.load(path, weights_only=True)
+        except Exception as exc:  # torch raises what it likes on a damaged file
+            raise TrainingError(f"{path} cannot be read ({type(exc).__name__}: {exc}); use another folder") from exc
+        config, cutouts = _plain(self.config), _fingerprint(self.train_set, self.validation)
+        other = [f"{name} {state['config'].get(name)} (now {value})" for name, value in config.items()
+                 if state["config"].get(name) != value]
+        if state.get("cutouts", cutouts) != cutouts:
+            other.append("other cutouts")
+        if other:
+            raise TrainingError(f"{path} was made with {', '.join(other)}; use another folder")
         self.step = state["step"]
         self._nets().load_state_dict(state["nets"])
         self.average, self.best = state["average"], state["best"]
@@ -262,6 +271,14 @@ def _hide(y: Tensor, probability: float) -> Tensor:
 def _step_seed(seed: int, step: int) -> int:
     digest = hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
+
+
+def _fingerprint(*sets: Stamps) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for stamps in sets:
+        for values in (stamps.image, stamps.mask, stamps.flux, stamps.offset):
+            digest.update(values.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _plain(config: TrainingConfig) -> dict[str, Any]:
