@@ -33,6 +33,8 @@ def main() -> None:
     args = parser.parse_args()
     model = skyloom.load_model(args.model)
     test = split_cutouts([skyloom.read_cutouts(path) for path in args.cutouts]).test
+    if not test:
+        parser.error("none of these cutouts is held out")
     gains(model, test)
     picked = brightest(test, 24)
     montage(model, picked, args.seed, args.output)

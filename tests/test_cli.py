@@ -207,6 +207,12 @@ def test_sample_a_bad_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "bad.fits' cannot be read as a table" in capsys.readouterr().err
     assert run([*SERSIC, "--conditions", str(bad), "--count", "2", "-o", out]) == 2
     assert "a table has its own rows" in capsys.readouterr().err
+    (tmp_path / "bad.txt").write_text("1 2 3")
+    assert run([*SERSIC, "--conditions", str(tmp_path / "bad.txt"), "-o", out]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1  # without astropy's list of formats
+    bad.write_text("galaxy_id,flux,half_light_radius,sersic_n\n")
+    assert run([*SERSIC, "--conditions", str(bad), "-o", out]) == 2
+    assert "bad.csv' has no rows" in capsys.readouterr().err
 
 
 def test_sample_a_picture(tmp_path: Path) -> None:
@@ -214,3 +220,14 @@ def test_sample_a_picture(tmp_path: Path) -> None:
     picture = imread(tmp_path / "a.png")
     assert picture.shape[:2] == (64, 64)
     assert picture[8:24, 8:24, :3].mean() > 2 * picture[40:56, 40:56, :3].mean()  # the fourth place is empty
+
+
+def test_sample_a_galaxy_too_steep_for_an_fft(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    steep = ["--flux", "1e4", "--sersic-n", "6", "--q", "0.2", "--half-light-radius"]
+    out = str(tmp_path / "a.fits")
+    small = ["--stamp-size", "32", "-o", out]
+    assert run([*SERSIC, *steep, "0.05", *small]) == 0  # GalSim alone would ask for 80 GB
+    stamp = fits.getdata(out)[0]
+    assert 0.85 < stamp.sum() / 1e4 < 1
+    assert run([*SERSIC, *steep, "1e-3", "--pixel-scale", "10", "--stamp-size", "1024", "-o", out]) == 1
+    assert "galaxy 0: half_light_radius = 0.001 arcsec is too small to draw without a PSF" in capsys.readouterr().err

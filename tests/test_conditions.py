@@ -108,7 +108,7 @@ def test_a_number_is_kept_or_refused(name: str, value: float, row: int) -> None:
         ({"q": np.ones((3, 2))}, r"^column 'q' must have one value a galaxy, not shape \(3, 2\)$"),
         ({"q": ["0.5", "b", "c"]}, "^column 'q', row 1: 'b' is not a number$"),
         ({"q": [0.5, None, 0.5]}, "^column 'q', row 1: None is not a number$"),
-        ({"q": [1, 1, 1j]}, r"^column 'q', row 0: \(1\+0j\) is not a number$|^column 'q', row 2: 1j is not a number$"),
+        ({"q": [1, 1, 1j]}, "^column 'q', row 2: 1j is not a number$"),
         ({"q": [[1.0], [1.0, 2.0], [1.0]]}, r"^column 'q', row 0: \[1.0\] is not a number$"),
         (
             {"flux": np.array(["2020-01-01"] * 3, dtype="M8[D]")},
@@ -227,6 +227,7 @@ def test_from_table(tmp_path: Any) -> None:
     ]
     for source in sources:
         got = Conditions.from_table(source)
+        assert type(got.galaxy_id) is np.ndarray  # no Column, which would take its table with it
         assert got.galaxy_id.tolist() == [1, 2]
         assert got.half_light_radius.tolist() == pytest.approx(expected)
     structured = table().as_array()

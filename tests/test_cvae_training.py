@@ -92,6 +92,29 @@ def test_a_run_is_not_resumed_with_another_configuration(stamps, tmp_path):
         Trainer(stamps, stamps, replace(CONFIG, batch=7), tmp_path).resume()
 
 
+def test_a_run_is_not_resumed_on_other_cutouts(stamps, tmp_path):
+    Trainer(stamps, stamps, CONFIG, tmp_path).save()
+    with pytest.raises(TrainingError, match="other cutouts"):
+        Trainer(stamps.subset(range(23)), stamps, CONFIG, tmp_path).resume()
+
+
+def test_a_damaged_checkpoint_is_one_message(stamps, tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt cannot be read"):
+        Trainer(stamps, stamps, CONFIG, tmp_path).resume()
+
+
+def test_a_new_run_does_not_go_on_with_an_old_run_s_losses(stamps, tmp_path):
+    (tmp_path / "losses.jsonl").write_text('{"step": 1, "loss": 0.0}\n')  # ended before its first checkpoint
+    Trainer(stamps, stamps, replace(CONFIG, steps=2), tmp_path).run()
+    assert [row["step"] for row in _losses(tmp_path)] == [1, 2]
+
+
+def test_cutouts_without_a_fit_are_one_message(cutouts):
+    with pytest.raises(TrainingError, match="galaxy 1 of 'synthetic0', F814W: no Sersic fit"):
+        Stamps.from_cutouts([cutouts[0], replace(cutouts[1], fit=None)])
+
+
 def test_a_patch_of_sky_is_never_split(cutouts):
     parts = [split_of("a", str(k)) for k in range(4000)]
     assert parts == [split_of("a", str(k)) for k in range(4000)]

@@ -11,6 +11,7 @@ import yaml
 from astropy.io import fits
 
 from skyloom.cli.main import run
+from skyloom.demo import conditions_file
 from skyloom.errors import ConfigError
 from skyloom.render import parse_overrides, render_config
 
@@ -26,6 +27,7 @@ CONFIG = {
         "truth": {"dir": "/nowhere", "file_name": "t.fits", "columns": {"flux": "gal.flux"}},
     },
 }  # fmt: skip
+CATALOGUE = conditions_file()
 SEVERAL = {"nfiles": 3, "file_name": {"type": "NumberedFile", "root": "f", "num": "$file_num"}}
 BREAKS_IN_FILE_1 = {"type": "Exponential", "flux": 1, "half_light_radius": "$0.3 / (file_num != 1)"}
 
@@ -69,11 +71,13 @@ def test_overrides(tmp_path):
             parse_overrides([bad])
 
 
-@pytest.mark.parametrize("nproc", ["1", "2"])
-def test_files_that_failed_are_named(tmp_path, capsys, nproc):
+@pytest.mark.parametrize("options", [[], ["--nproc", "2"], ["-v", "0"], ["--debug"]])
+def test_files_that_failed_are_named(tmp_path, capsys, options):
     path = write(tmp_path, gal=BREAKS_IN_FILE_1, output=SEVERAL)
-    assert run(["render", str(path), "-o", str(tmp_path), "--nproc", nproc]) == 1
+    assert run(["render", str(path), "-o", str(tmp_path), *options]) == 1
     shown = capsys.readouterr()
+    assert ("Traceback" in shown.err) == ("--debug" in options)
+    assert "-v" not in options or "Start file" not in shown.err
     last = shown.err.strip().splitlines()[-1]
     assert "1 of 3 files failed" in last
     assert str(tmp_path / "f1.fits") in last
@@ -87,7 +91,11 @@ def test_files_that_failed_are_named(tmp_path, capsys, nproc):
     [
         ({"gal": {"type": "Nebula"}}, 2, "configuration 'field'.*Nebula"),
         ({"gal": {"type": "Exponential", "half_light_radius": 1, "fluxx": 2}}, 2, "fluxx"),
-        ({"modules": ["no_such_module"]}, 1, "no_such_module"),
+        ({"modules": ["no_such_module"]}, 2, "no_such_module"),
+        ({"modules": ["galsim_hub"]}, 2, r"galsim_hub.*modules: \[skyloom\]"),
+        ({"output": "a.fits"}, 2, "output must be a mapping, not 'a.fits'"),
+        ({"input": {"catalog": {"file_name": CATALOGUE}},
+          "gal": {"type": "Exponential", "half_light_radius": {"type": "Catalog", "col": "hlr"}}}, 2, "hlr"),
         ({"modules": ["skyloom"], "input": {"learned_galaxies": {"model": "x"}}}, 2, "no model is named 'x'"),
     ],
 )

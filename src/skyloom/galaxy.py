@@ -183,6 +183,7 @@ class LearnedGalaxy(DelegatedObject):
             learned = galsim.InterpolatedImage(
                 galsim.Image(pixels, scale=self._grid_scale),
                 x_interpolant=galsim.Quintic(gsparams=self._gsparams),
+                pad_factor=6,  # with 4 GalSim interpolates its k table to 2e-5 of the flux, with 6 to 1e-6
                 calculate_stepk=False,
                 calculate_maxk=False,
                 _force_stepk=2 * math.pi / (len(pixels) * self._grid_scale),

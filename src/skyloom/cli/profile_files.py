@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import galsim
 import numpy as np
 from numpy.typing import NDArray
 
 from skyloom import __version__
-from skyloom.errors import BadInputError
+from skyloom.errors import BadInputError, RenderError
 from skyloom.files import whole_file
 from skyloom.profiles import ProfileBatch
 from skyloom.units import COLUMN_UNITS
@@ -17,6 +18,8 @@ from skyloom.units import COLUMN_UNITS
 __all__ = ["truth_columns", "write_picture", "write_profiles", "write_stamps"]
 
 _SHOWN = 64  # galaxies in a picture
+_MAX_FFT = 6144  # samples along an axis: some hundred megabytes
+_THRESHOLDS = ((5e-3, 1e-3), (0.02, 2e-3), (0.05, 5e-3), (0.05, 0.02), (0.05, 0.05))  # folding, maxk; GalSim's first
 _FIELD = 8.0  # a picture's stamps are this many half-light radii wide
 _TRUTH = (
     "galaxy_id",
@@ -120,7 +123,22 @@ def write_picture(batch: ProfileBatch, path: Path, *, stamp_size: int) -> None:
 
 
 def _stamp(batch: ProfileBatch, index: int, pixel_scale: float, stamp_size: int) -> NDArray[np.float32]:
-    image = batch[index].drawImage(nx=stamp_size, ny=stamp_size, scale=pixel_scale, dtype=np.float32)
+    """One galaxy behind the pixel alone.
+
+    Nothing but the pixel limits its wavenumbers here, and those of a small, steep galaxy need an FFT of many
+    gigabytes. For them the far wings, then the brightest pixels, are drawn less exactly (some per cent).
+    """
+    for folding, threshold in _THRESHOLDS:
+        galaxy = batch[index].withGSParams(folding_threshold=folding, maxk_threshold=threshold)
+        seen = galsim.Convolve(galaxy, galsim.Pixel(pixel_scale, gsparams=galaxy.gsparams))
+        if 2 * seen.maxk / min(seen.stepk, 2 * np.pi / (stamp_size * pixel_scale)) <= _MAX_FFT:
+            break
+    else:
+        raise RenderError(
+            f"galaxy {batch.galaxy_id[index]}: half_light_radius = {batch.half_light_radius[index]:g} arcsec is too "
+            f"small to draw without a PSF in pixels of {pixel_scale:g} arcsec at sersic_n = {batch.sersic_n[index]:g}"
+        )
+    image = galaxy.drawImage(nx=stamp_size, ny=stamp_size, scale=pixel_scale, dtype=np.float32)
     array: NDArray[np.float32] = image.array
     return array
 

@@ -117,7 +117,10 @@ def _read_table(path: Path, given: dict[str, Any]) -> Conditions:
     try:
         table = Table.read(path)
     except Exception as exc:  # every format of astropy's has errors of its own
-        raise ConditionsError(f"'{path}' cannot be read as a table: {type(exc).__name__}: {exc}") from exc
+        reason = str(exc).partition("\n")[0]  # astropy adds the table of all its formats
+        raise ConditionsError(f"'{path}' cannot be read as a table: {type(exc).__name__}: {reason}") from exc
+    if not len(table):
+        raise ConditionsError(f"'{path}' has no rows")
     if "flux" in given or "mag" in given:  # one replaces the other
         table.remove_columns([name for name in ("flux", "mag") if name in table.colnames])
     try:

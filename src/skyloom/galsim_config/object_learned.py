@@ -92,8 +92,10 @@ def draw_for_config(
     obj_num = base.get("obj_num", 0)
     try:
         drawn = galaxies.draw(run_seed(base), **values)
-    except BadInputError as exc:
-        raise type(exc)(f"object {obj_num}, galaxy {values['galaxy_id']}: {exc}") from exc
+    except BadInputError as exc:  # its row is one of one galaxy: the object says more
+        galaxy = f"galaxy {values['galaxy_id']}"
+        text = str(exc).removeprefix(f"{galaxy} (row 0): ").replace(f", row 0 ({galaxy})", "")
+        raise type(exc)(f"object {obj_num}, {galaxy}: {text}") from exc
     config["_learned_truth"] = drawn.truth
     if logger:
         logger.debug("obj %d: LearnedGalaxy %s", obj_num, drawn.truth)

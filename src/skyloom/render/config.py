@@ -11,7 +11,7 @@ from typing import Any
 
 import galsim
 import yaml
-from galsim.errors import GalSimConfigError
+from galsim.errors import GalSimConfigError, GalSimIndexError, GalSimKeyError
 
 from skyloom.errors import BadInputError, ConfigError, RenderError
 
@@ -123,6 +123,8 @@ def _process(
 ) -> None:
     document.setdefault("root", root)
     output = document.setdefault("output", {})
+    if not isinstance(output, dict):
+        raise ConfigError(f"configuration '{root}': output must be a mapping, not {output!r:.60}")
     for extra in output.values():
         if isinstance(extra, dict):
             extra.pop("dir", None)
@@ -133,10 +135,13 @@ def _process(
             several = galsim.config.GetNFiles(document) > 1
             overrides["output.nproc" if several else "image.nproc"] = nproc
         galsim.config.Process(document, logger, new_params=overrides)
-    except (BadInputError, GalSimConfigError, yaml.YAMLError) as exc:
-        if isinstance(exc, BadInputError):
-            raise
+    except BadInputError:
+        raise
+    except (GalSimConfigError, GalSimKeyError, GalSimIndexError, yaml.YAMLError) as exc:
         raise ConfigError(f"configuration '{root}': {exc}") from exc
+    except ModuleNotFoundError as exc:
+        hint = "; with modules: [skyloom] its configurations run" if exc.name == "galsim_hub" else ""
+        raise ConfigError(f"configuration '{root}': {exc}{hint}") from exc
     except Exception as exc:
         if not watch.failed:
             raise RenderError(f"configuration '{root}': {type(exc).__name__}: {exc}") from exc

@@ -241,8 +241,11 @@ class Trainer:
         except Exception as exc:  # torch raises what it likes on a damaged file
             raise TrainingError(f"{path} cannot be read ({type(exc).__name__}: {exc}); use another folder") from exc
         config, cutouts = _plain(self.config), _fingerprint(self.train_set, self.validation)
-        other = [f"{name} {state['config'].get(name)} (now {value})" for name, value in config.items()
-                 if state["config"].get(name) != value]
+        other = [
+            f"{name} {state['config'].get(name)} (now {value})"
+            for name, value in config.items()
+            if state["config"].get(name) != value
+        ]
         if state.get("cutouts", cutouts) != cutouts:
             other.append("other cutouts")
         if other:
