@@ -143,3 +143,8 @@ def test_half_light_fraction_of_a_sersic() -> None:
     for i in range(5):
         assert half_light_fraction(batch, i) == pytest.approx(0.5, abs=1e-4)
         assert half_light_fraction(wider, i) > 0.51
+
+
+def test_no_galaxies_are_a_batch_too() -> None:
+    conditions = Conditions(flux=[], half_light_radius=[], sersic_n=[])
+    assert dilation(np.zeros((0, GRID, GRID), np.float32), SCALE, conditions.sersic_n).shape == (0,)

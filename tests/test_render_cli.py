@@ -94,8 +94,14 @@ def test_files_that_failed_are_named(tmp_path, capsys, options):
         ({"modules": ["no_such_module"]}, 2, "no_such_module"),
         ({"modules": ["galsim_hub"]}, 2, r"galsim_hub.*modules: \[skyloom\]"),
         ({"output": "a.fits"}, 2, "output must be a mapping, not 'a.fits'"),
-        ({"input": {"catalog": {"file_name": CATALOGUE}},
-          "gal": {"type": "Exponential", "half_light_radius": {"type": "Catalog", "col": "hlr"}}}, 2, "hlr"),
+        (
+            {
+                "input": {"catalog": {"file_name": CATALOGUE}},
+                "gal": {"type": "Exponential", "half_light_radius": {"type": "Catalog", "col": "hlr"}},
+            },
+            2,
+            "hlr",
+        ),
         ({"modules": ["skyloom"], "input": {"learned_galaxies": {"model": "x"}}}, 2, "no model is named 'x'"),
     ],
 )
