@@ -18,7 +18,7 @@ from skyloom.physics.psf import Psf
 __all__ = ["plan_samples", "residual_reach"]
 
 _TOLERANCE = 1e-5
-_WINGS_TOLERANCE = 6e-5  # at the middle of a stamp's edge, where it is worst
+_WINGS_TOLERANCE = 3e-5  # at the middle of a stamp's edge, where it is worst
 _COPIES_TOLERANCE = 2e-5  # of what is left after their subtraction
 _COPIES_NOTHING = 1e-6  # not worth a subtraction
 _COPIES_LEFT = 0.07  # of the copies' light, where the PSF changes nothing
