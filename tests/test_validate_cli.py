@@ -111,6 +111,9 @@ def test_files_that_cannot_be_used_are_named(real, mock, tmp_path, capsys):
     text = tmp_path / "notes.txt"
     text.write_text("no galaxies")
     fails([*out, text], capsys, "notes.txt", "no reader knows")
+    torn = tmp_path / "torn.h5"
+    torn.write_bytes(real.read_bytes()[:-2000])
+    fails([*out, torn], capsys, "torn.h5", "damaged or cut off")
     without = tmp_path / "without.h5"
     without.write_bytes(real.read_bytes())
     with h5py.File(without, "r+") as file:

@@ -14,6 +14,7 @@ from skyloom.stamps import FitFlag
 from skyloom.validate import measure as measure_module
 from skyloom.validate.measure import count_flags, measure_cutouts
 from skyloom.validate.measure_flags import MeasureFlag
+from skyloom.validate.measure_frame import prepare
 from skyloom.validate.measure_tools import FLAGS, QUANTITIES, TOOLS, measure_cutout
 
 from .validate_samples import make_cutout
@@ -128,7 +129,7 @@ BAD = {
 @pytest.mark.parametrize("what", BAD)
 def test_a_bad_cutout_is_counted_and_the_rest_goes_on(what, caplog):
     good = sample(1)[0]
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         table = measure_cutouts([replace(BAD[what](good), galaxy_id=77), good])
     assert list(table["flag_moments"]) == [MeasureFlag.BAD_INPUT, 0]
     assert np.isnan(table["moments_sigma"][0])
@@ -192,3 +193,15 @@ def test_a_thresholded_stamp_has_a_morphology():
     row = measure_cutout(replace(cutout, image=image, mask=above, thresholded=True))
     assert np.isfinite(row["gini"])
     assert np.isfinite(row["moments_sigma"])
+
+
+def test_a_small_galaxy_cut_at_its_isophote_is_measured_and_one_of_too_few_pixels_is_not():
+    cutout = make_cutout(1, half_light_radius=0.3, sigma=0.3, n=0.8)
+    rows, columns = np.indices(cutout.image.shape)
+    away = np.hypot(rows - 47.5, columns - 47.5)
+    island = away < 8  # 2 % of the stamp, and all that a thresholded one holds
+    prepare(replace(cutout, mask=island, thresholded=True))
+    with pytest.raises(CutoutError, match="60 are needed"):
+        prepare(replace(cutout, mask=away < 4))
+    with pytest.raises(CutoutError, match="60 are needed"):
+        prepare(replace(cutout, mask=away > 20))  # thousands of pixels, none of the galaxy's

@@ -24,6 +24,7 @@ from skyloom.validate.plots_charts import corner, curves, distribution, plane
 from skyloom.validate.plots_montage import choose_rows
 from skyloom.validate.report import render_page, write_report
 from skyloom.validate.report_data import Line, Sample, Validation, to_json
+from skyloom.validate.report_format import real_text
 from skyloom.validate.report_require import check_requirements, parse_requirement
 from skyloom.validate.report_verdict import headline, judge, verdict
 from skyloom.validate.run import Plan, collect_metrics, validate
@@ -335,8 +336,19 @@ def test_verdict_names_what_falls_short_worst_first():
     assert "passes 1 of 3 comparisons with 30 stamps of real galaxies" in text
     assert text.index("worse (40.0 × the floor)") < text.index("bad (2.5 × the floor)")
     assert "closer to the real galaxies than plain Sersic profiles in 2 of 3" in text
-    assert headline(["x"], lines) == "x does not look like real galaxies."
+    assert "Plain Sersic profiles pass 1 of 3 and fall short in 2: bad (9.0 × the floor), good (3.0" in text
+    same = "; plain Sersic profiles are judged the same."
+    assert headline(["x"], lines) == f"x does not look like real galaxies{same}"
     assert headline(["x"], lines[:1]) == "x cannot be told from real galaxies by these measurements."
+
+
+def test_ranges_are_shown_to_the_digits_they_have():
+    line = replace(_line("m", x=1.0), real=0.061, real_spread=(5.7e-5, 0.13))
+    assert "(0.00 to 0.13)" in real_text(line)
+    assert "(−0.02 to 0.13)" in real_text(replace(line, real_spread=(-0.02, 0.13)))
+    assert "(0.00 to 0.13)" in real_text(replace(line, real_spread=(-0.001, 0.13)))
+    assert "(20 to 32)" in real_text(replace(line, real_spread=(20.1, 31.9)))
+    assert "(1.2 to 1.2)" in real_text(replace(line, real_spread=(1.2, 1.2)))
 
 
 def test_json_has_no_nan():

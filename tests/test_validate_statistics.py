@@ -12,6 +12,7 @@ from scipy.stats import norm, wasserstein_distance
 
 from skyloom.validate.statistics_classifier import classifier_auc
 from skyloom.validate.statistics_conditional import binned_medians, compare_conditional, quantile_edges
+from skyloom.validate.statistics_frechet import frechet_distance, whitened
 from skyloom.validate.statistics_joint import maximum_mean_discrepancy, sliced_wasserstein, standardise
 from skyloom.validate.statistics_manifold import manifold_scores, memorised_share
 from skyloom.validate.statistics_marginal import compare_marginal, wasserstein_1
@@ -236,3 +237,22 @@ def test_chi2_in_bins_shows_what_the_mean_hides():
     assert means == pytest.approx([2.4, 0.9], abs=0.03)
     assert (errors < 0.01).all()
     assert abs(chi2.mean() - 1) < 0.1
+
+
+def test_frechet_distance_of_gaussians_is_analytic():
+    a = rng(1).normal(0, 1, (20000, 2))
+    b = rng(2).normal(0, 1, (20000, 2)) * np.array([2.0, 1.0]) + np.array([0.0, 3.0])
+    assert frechet_distance(a, b) == pytest.approx(np.sqrt(3**2 + (2 - 1) ** 2), rel=0.02)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+    turn = np.array([[0.8, -0.6], [0.6, 0.8]]) * 7
+    x, y = whitened(a @ turn, b @ turn)
+    assert np.cov(x, rowvar=False) == pytest.approx(np.eye(2), abs=1e-9)
+    assert frechet_distance(x, y) == pytest.approx(np.sqrt(10), rel=0.03)  # whatever the units
+
+
+def test_a_counterpart_is_no_witness_against_its_own_galaxy():
+    train, test = rng(1).normal(size=(300, 4)), rng(2).normal(size=(300, 4))
+    twins = test + 0.01 * rng(3).normal(size=test.shape)  # each sits on the held-out galaxy it was asked to be like
+    ids = np.arange(300)
+    assert memorised_share(twins, train, test, rng())[0] < 0.05
+    assert memorised_share(twins, train, test, rng(), own=(ids, ids))[0] == pytest.approx(0.5, abs=0.09)

@@ -11,17 +11,17 @@ from scipy.ndimage import gaussian_filter
 
 from skyloom.manager import collect
 from skyloom.validate.builtin import skyloom_metrics
-from skyloom.validate.coherence import COHERENCE
-from skyloom.validate.measure_fit import FIT
-from skyloom.validate.measure_profile import PROFILE
-from skyloom.validate.measure_residual import RESIDUAL
-from skyloom.validate.measure_tools import FLAGS, QUANTITIES
+from skyloom.validate.measure import measure_cutouts
+from skyloom.validate.measure_flags import MeasureFlag, Tool
+from skyloom.validate.measure_morphology import MORPHOLOGY
+from skyloom.validate.measure_tools import FLAGS, QUANTITIES, TOOLS
 from skyloom.validate.metrics_columns import FEATURES
 
-from .validate_samples import make_cutout, measured, spiral, window
+from .validate_samples import make_cutout, spiral, window
 
 METRICS = {metric.name: metric for metric in skyloom_metrics()}
-IDEAL = {"lower": 0.0, "zero": 0.0, "higher": 1.0, "one": 1.0, "half": 0.5}
+NO_MORPHOLOGY = Tool(MORPHOLOGY.name, MORPHOLOGY.columns, lambda frame: ({}, MeasureFlag.FEW_PIXELS))
+IDEAL = {"lower": 0.0, "zero": 0.0, "higher": 1.0, "one": 1.0, "half": 0.5, "none": np.nan}
 
 
 def floors(name, real, model, **context):
@@ -76,7 +76,7 @@ def test_a_faithful_model_is_caught_by_almost_nothing():
     faithful = galaxies(ASKED, 3)
     away = {name: floors(name, REAL, faithful, train=galaxies(conditions(9, 500), 9)) for name in METRICS}
     away = {name: value for name, value in away.items() if np.isfinite(value)}
-    assert len(away) >= len(METRICS) - 2  # no reconstructions were given
+    assert len(away) >= len(METRICS) - 8  # no generator's figures were given
     # each passes twice its floor in most samples: a few of fifty may not
     assert sum(value > 2 for value in away.values()) <= 3, away
     assert max(away.values()) < 4, away
@@ -155,7 +155,10 @@ def sample(structure, seed, n=60):
         )
         for i in range(n)
     ]
-    return measured(cutouts, [FIT, PROFILE, RESIDUAL, COHERENCE])
+    with pytest.MonkeyPatch.context() as patch:
+        # all but statmorph, which takes a third of a second a galaxy
+        patch.setattr("skyloom.validate.measure_tools.TOOLS", [t if t != MORPHOLOGY else NO_MORPHOLOGY for t in TOOLS])
+        return measure_cutouts(cutouts)
 
 
 def arms(i, rng):
@@ -234,13 +237,6 @@ def test_lost_measurements_are_counted_not_dropped_in_silence():
     assert METRICS["sliced_wasserstein"].compute(holed, REAL)["left_out_real"] == 50
     holed["flag_morphology"][:50] = 4
     assert METRICS["failures"].compute(holed, REAL)["value"] == pytest.approx(0.1)
-
-
-def test_posterior_chi2_reports_the_worst_bin():
-    mag = np.linspace(20, 25, 500)
-    chi2 = np.where(mag < 21, 2.4, 1.0)
-    found = METRICS["posterior_chi2"].compute(REAL, REAL, reconstruction_chi2=chi2, reconstruction_mag=mag)
-    assert found["value"] == pytest.approx(2.4)
 
 
 @pytest.mark.parametrize("name", METRICS)

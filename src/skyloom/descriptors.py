@@ -186,8 +186,9 @@ class Metric:
         Compares two tables of `skyloom.validate.measure.measure_cutouts`. Gives ``value``, ``error`` (one
         sigma), ``floor`` (the value of real galaxies against real ones, at the same sizes of sample), and
         more numbers if it likes; NaN where there is none. `context` holds ``seed`` (int), and what the run
-        has besides, such as ``train`` (a table of the training galaxies); a metric ignores what it does not
-        need.
+        has besides: ``generator`` (None for Sersic and mocks), ``cutouts`` (the real ones, for a generator), ``train``
+        (a table of the training galaxies), and the arrays of `skyloom.validate.run_extras.reconstructions` and
+        `skyloom.validate.generator_figures`; a metric ignores what it does not need.
     summary : str
         One line for listings.
     formula : str
@@ -196,6 +197,7 @@ class Metric:
         The paper it comes from.
     better : str
         ``"lower"``, ``"higher"`` (the ideal is 1), ``"zero"``, ``"half"`` or ``"one"``: where the ideal lies.
+        ``"none"``: there is none, the number is shown and not judged.
     label : str
         For people; the name when it is empty.
     group : str

@@ -13,8 +13,19 @@ def skyloom_metrics() -> list[Metric]:
     """Give them all, in the order of the report."""
     # imported when asked for: the plugin manager loads this module for every command
     from skyloom.validate.metrics_conditional import conditional_metrics
+    from skyloom.validate.metrics_frechet import frechet_metrics
+    from skyloom.validate.metrics_generator import generator_metrics
     from skyloom.validate.metrics_joint import joint_metrics
     from skyloom.validate.metrics_marginal import marginal_metrics
     from skyloom.validate.metrics_means import mean_metrics
+    from skyloom.validate.metrics_reconstruction import reconstruction_metrics
 
-    return [*marginal_metrics(), *mean_metrics(), *conditional_metrics(), *joint_metrics()]
+    return [
+        *marginal_metrics(),
+        *mean_metrics(),
+        *reconstruction_metrics(),
+        *generator_metrics(),
+        *conditional_metrics(),
+        *joint_metrics(),
+        *frechet_metrics(),
+    ]

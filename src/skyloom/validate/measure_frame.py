@@ -13,8 +13,10 @@ from skyloom.stamps import Cutout, FitFlag, SersicFit
 
 __all__ = ["Frame", "prepare"]
 
-MIN_SHARE = 0.05
-"""Share of usable pixels below which there is nothing to measure."""
+MIN_PIXELS = 60
+"""Usable pixels within three half-light radii (or five pixels, if that is more) below which nothing is measured.
+
+A number and not a share of the stamp: stamps cut at an isophote hold a small galaxy's pixels alone."""
 
 SERSIC_N = (0.3, 6.2)
 """Indices that GalSim can draw."""
@@ -127,11 +129,13 @@ def prepare(cutout: Cutout) -> Frame:
     image = np.asarray(cutout.image, dtype=np.float64)
     variance = np.asarray(cutout.variance, dtype=np.float64)
     mask = cutout.mask & np.isfinite(image) & np.isfinite(variance) & (variance > 0)
-    if mask.mean() < MIN_SHARE:
-        raise CutoutError(f"{mask.sum()} of {mask.size} pixels can be used")
     fit = cutout.fit if cutout.fit is not None and _usable(cutout.fit) else None
     sky = fit.sky if fit is not None else 0.0
-    return Frame(cutout, np.where(mask, image - sky, 0.0), np.where(mask, variance, 0.0), mask, fit)
+    frame = Frame(cutout, np.where(mask, image - sky, 0.0), np.where(mask, variance, 0.0), mask, fit)
+    near = mask if fit is None else mask & (frame.radius < max(3.0, 5.0 / frame.half_light_radius))
+    if near.sum() < MIN_PIXELS:
+        raise CutoutError(f"{near.sum()} pixels within three half-light radii can be used, {MIN_PIXELS} are needed")
+    return frame
 
 
 def _check(cutout: Cutout) -> None:

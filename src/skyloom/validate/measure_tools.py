@@ -50,7 +50,7 @@ def measure_cutout(cutout: Cutout) -> dict[str, float]:
     try:
         frame = prepare(cutout)
     except SkyloomError as exc:
-        logger.warning("galaxy %s of %s (%s) cannot be measured: %s", cutout.galaxy_id, cutout.source, cutout.band, exc)
+        logger.info("galaxy %s of %s (%s) cannot be measured: %s", cutout.galaxy_id, cutout.source, cutout.band, exc)
         return values | dict.fromkeys(FLAGS, int(MeasureFlag.BAD_INPUT))
     for tool in TOOLS:
         found, flag = _run(tool, frame)

@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from skyloom.validate.measure_flags import MeasureFlag
 from skyloom.validate.measure_tools import TOOLS
 
-__all__ = ["CONDITIONS", "FEATURES", "asked_conditions", "feature_matrix", "finite", "generator_of", "values"]
+__all__ = [
+    "CONDITIONS",
+    "FEATURES",
+    "asked_conditions",
+    "feature_matrix",
+    "finite_rows",
+    "galaxy_labels",
+    "generator_of",
+    "values",
+]
 
 CONDITIONS: dict[str, str] = {
     "mag": "fit_mag",
@@ -55,13 +64,12 @@ def values(table: Table, name: str) -> NDArray[np.float64]:
     return found
 
 
-def finite(table: Table, name: str, min_snr: float = 0.0) -> NDArray[np.float64]:
-    """The finite values of a quantity, of galaxies whose fit has this S/N at least."""
-    found = values(table, name)
-    keep = np.isfinite(found)
+def finite_rows(table: Table, name: str, min_snr: float = 0.0) -> NDArray[np.intp]:
+    """Rows in which a quantity is finite, of galaxies whose fit has this S/N at least."""
+    keep = np.isfinite(values(table, name))
     if min_snr > 0:
         keep &= np.nan_to_num(np.asarray(table["fit_snr"], dtype=float)) >= min_snr
-    return found[keep]
+    return np.flatnonzero(keep)
 
 
 def feature_matrix(table: Table, names: tuple[str, ...] = FEATURES) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
@@ -88,6 +96,14 @@ def asked_conditions(real: Table, model: Table, name: str) -> NDArray[np.float64
     measured = values(real, name)
     known = {key: measured[row] for row, key in enumerate(_keys(real))}
     return np.array([known.get(key, np.nan) for key in _keys(model)], dtype=np.float64)
+
+
+def galaxy_labels(real: Table, model: Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A label a row, the same for all stamps of one galaxy (source and id) and for its counterparts."""
+    keys = [[key[:2] for key in _keys(table)] for table in (real, model)]
+    known = {key: i for i, key in enumerate(dict.fromkeys(keys[0] + keys[1]))}
+    first, second = (np.array([known[key] for key in found], dtype=np.int64) for found in keys)
+    return first, second
 
 
 def generator_of(context: dict[str, Any], purpose: int) -> np.random.Generator:

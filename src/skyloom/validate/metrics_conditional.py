@@ -10,9 +10,9 @@ import numpy as np
 from astropy.table import Table
 
 from skyloom.descriptors import Metric
-from skyloom.validate.metrics_columns import CONDITIONS, asked_conditions, generator_of, values
+from skyloom.validate.metrics_columns import CONDITIONS, asked_conditions, galaxy_labels, generator_of, values
 from skyloom.validate.statistics_conditional import compare_conditional
-from skyloom.validate.statistics_score import score
+from skyloom.validate.statistics_score import bootstrap, score
 
 __all__ = ["BIASED", "conditional_metrics"]
 
@@ -68,7 +68,10 @@ def _bias(quantity: str, real: Table, model: Table, **context: Any) -> dict[str,
         if not np.isfinite(model_x).any():  # not the same galaxies: their own conditions
             model_x = values(model, condition)
         first, second = np.isfinite(real_x + real_y), np.isfinite(model_x + model_y)
-        found[condition] = compare_conditional(real_x[first], real_y[first], model_x[second], model_y[second], rng)
+        labels = galaxy_labels(real[first], model[second])
+        found[condition] = compare_conditional(
+            real_x[first], real_y[first], model_x[second], model_y[second], rng, labels=labels
+        )
     judged = {name: s for name, s in found.items() if np.isfinite(s["value"])}
     if not judged:
         return score(float("nan"))
@@ -78,7 +81,7 @@ def _bias(quantity: str, real: Table, model: Table, **context: Any) -> dict[str,
 
 def _calibration(condition: str, real: Table, model: Table, **context: Any) -> dict[str, float]:
     """The floor is what the errors of the fit alone would give."""
-    del context
+    rng = generator_of(context, zlib.crc32(f"calibration {condition}".encode()))
     column = CONDITIONS[condition]
     asked, recovered = asked_conditions(real, model, column), values(model, column)
     truth = values(real, column)
@@ -92,11 +95,14 @@ def _calibration(condition: str, real: Table, model: Table, **context: Any) -> d
     if condition == "half_light_radius":  # compared in log10
         sigma = sigma / (np.log(10) * np.asarray(model[column], dtype=float)[both])
     value = float(np.median(np.abs(away)))
+    galaxies = galaxy_labels(real[:0], model[both])[1]
+    draws = bootstrap(lambda _, j: float(np.median(np.abs(away[j]))), 1, galaxies, rng, 100)
+    biases = bootstrap(lambda _, j: float(np.median(away[j])), 1, galaxies, rng, 100)
     return score(
         value,
-        1.2533 * float(np.std(np.abs(away))) / np.sqrt(len(away)),
+        float(draws.std()),
         _HALF_NORMAL * float(np.nanmedian(sigma)),
         bias=float(np.median(away)),
-        bias_error=1.2533 * float(np.diff(np.percentile(away, [16, 84]))[0]) / 2 / np.sqrt(len(away)),
+        bias_error=float(biases.std()),
         n_model=len(away),
     )

@@ -10,11 +10,11 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from skyloom.descriptors import Metric
-from skyloom.validate.metrics_columns import feature_matrix, generator_of
+from skyloom.validate.metrics_columns import feature_matrix, galaxy_labels, generator_of
 from skyloom.validate.statistics_classifier import classifier_auc
 from skyloom.validate.statistics_joint import maximum_mean_discrepancy, sliced_wasserstein, standardise
 from skyloom.validate.statistics_manifold import manifold_scores, memorised_share
-from skyloom.validate.statistics_score import bootstrap, half_floor, score
+from skyloom.validate.statistics_score import bootstrap, half_floor, random_halves, score
 
 __all__ = ["NEIGHBOURS", "joint_metrics"]
 
@@ -142,55 +142,55 @@ def _features(real: Table, model: Table) -> tuple[_Matrix, _Matrix, Table, Table
 
 
 def _sliced(real: Table, model: Table, **context: Any) -> dict[str, float]:
-    x, y, _, _, counts = _features(real, model)
+    x, y, real, model, counts = _features(real, model)
     if min(len(x), len(y)) < _FEWEST:
         return score(float("nan"), **counts)
+    labels = galaxy_labels(real, model)
 
     def distance(a: _Matrix, b: _Matrix) -> float:
         return sliced_wasserstein(a, b, generator_of(context, 10), 50)
 
     rng = generator_of(context, 11)
-    error = bootstrap(lambda i, j: distance(x[i], y[j]), len(x), len(y), rng, 40).std()
-    floor, floor_error = half_floor(lambda i, j: distance(x[i], x[j]), len(x), len(y), rng)
+    error = bootstrap(lambda i, j: distance(x[i], y[j]), *labels, rng, 40).std()
+    floor, floor_error = half_floor(lambda i, j: distance(x[i], x[j]), *labels, rng)
     return score(distance(x, y), float(error), floor, floor_error, **counts)
 
 
 def _mmd(real: Table, model: Table, **context: Any) -> dict[str, float]:
-    x, y, _, _, counts = _features(real, model)
+    x, y, real, model, counts = _features(real, model)
     if min(len(x), len(y)) < _FEWEST:
         return score(float("nan"), **counts)
-    value, p, null = maximum_mean_discrepancy(x, y, generator_of(context, 12))
+    value, p, null = maximum_mean_discrepancy(x, y, generator_of(context, 12), labels=galaxy_labels(real, model))
     return score(value, null, null, p=p, **counts)
 
 
 def _auc(kind: Kind, real: Table, model: Table, **context: Any) -> dict[str, float]:
-    """The floor is one sigma above 0.5 for samples of one parent, sqrt((n + m + 1) / (12 n m)).
+    """The floor is one sigma above 0.5 for samples of one parent, sqrt((n + m + 1) / (12 n m)), n and m galaxies.
 
     Mann & Whitney 1947, Ann. Math. Stat. 18, 50.
     """
     x, y, real, model, counts = _features(real, model)
-    n, m = len(x), len(y)
-    if min(n, m) < _FEWEST:
+    if min(len(x), len(y)) < _FEWEST:
         return score(float("nan"), **counts)
-    ids, others = (np.asarray(t["galaxy_id"], dtype=np.int64) for t in (real, model))
+    ids, others = galaxy_labels(real, model)
     value, error = classifier_auc(x, y, ids, others, kind, seed=int(context.get("seed", 0)))
+    n, m = len(np.unique(ids)), len(np.unique(others))
     return score(value, error, 0.5 + float(np.sqrt((n + m + 1) / (12 * n * m))), **counts)
 
 
 def _manifold(name: str, real: Table, model: Table, **context: Any) -> dict[str, float]:
     """The floor comes from halves of the real galaxies, the error from halves of the simulated ones."""
-    x, y, _, _, counts = _features(real, model)
+    x, y, real, model, counts = _features(real, model)
     if min(len(x), len(y)) < _FEWEST:
         return score(float("nan"), **counts)
-    rng = generator_of(context, 13)
+    rng, (of_x, of_y) = generator_of(context, 13), galaxy_labels(real, model)
     halves = []
     for _ in range(8):
-        order = rng.permutation(len(x))
-        half = len(x) // 2
-        first, second = x[order[:half]], x[order[half : 2 * half]]
-        halves.append(getattr(manifold_scores(first, second, min(NEIGHBOURS, half - 1)), name))
+        first, second = random_halves(of_x, rng)
+        neighbours = min(NEIGHBOURS, len(first) - 1, len(second) - 1)
+        halves.append(getattr(manifold_scores(x[first], x[second], neighbours), name))
     # halves of the simulated sample, not a bootstrap: doubled rows would be each other's nearest neighbours
-    parts = [getattr(manifold_scores(x, y[rng.permutation(len(y))[: len(y) // 2]], NEIGHBOURS), name) for _ in range(8)]
+    parts = [getattr(manifold_scores(x, y[random_halves(of_y, rng)[0]], NEIGHBOURS), name) for _ in range(8)]
     value = getattr(manifold_scores(x, y, NEIGHBOURS), name)
     return score(value, float(np.std(parts)), float(np.mean(halves)), float(np.std(halves)), **counts)
 
@@ -200,10 +200,11 @@ def _memorisation(real: Table, model: Table, **context: Any) -> dict[str, float]
     train = context.get("train")
     if train is None:
         return score(float("nan"))
-    held_out, made = feature_matrix(real)[0], feature_matrix(model)[0]
+    (held_out, rows), (made, others) = feature_matrix(real), feature_matrix(model)
     known = feature_matrix(train)[0]
     if min(len(held_out), len(made), len(known)) < _FEWEST:
         return score(float("nan"), n_real=len(held_out), n_model=len(made), n_train=len(known))
     held_out, made, known = standardise(held_out, made, known)
-    value, error = memorised_share(made, known, held_out, generator_of(context, 14))
+    theirs, mine = galaxy_labels(real[rows], model[others])
+    value, error = memorised_share(made, known, held_out, generator_of(context, 14), own=(mine, theirs))
     return score(value, error, 0.5 + error, n_real=len(held_out), n_model=len(made), n_train=len(known))

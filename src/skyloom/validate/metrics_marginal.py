@@ -9,7 +9,7 @@ from typing import Any
 from astropy.table import Table
 
 from skyloom.descriptors import Metric
-from skyloom.validate.metrics_columns import finite, generator_of
+from skyloom.validate.metrics_columns import finite_rows, galaxy_labels, generator_of, values
 from skyloom.validate.statistics_marginal import compare_marginal
 
 __all__ = ["COHERENCE_SNR", "marginal_metrics"]
@@ -94,8 +94,9 @@ def marginal_metrics() -> list[Metric]:
 
 def _compare(quantity: str, real: Table, model: Table, **context: Any) -> dict[str, float]:
     least = COHERENCE_SNR if quantity.startswith("coherence_") else 0.0
-    first, second = finite(real, quantity, least), finite(model, quantity, least)
+    rows, others = finite_rows(real, quantity, least), finite_rows(model, quantity, least)
     rng = generator_of(context, zlib.crc32(quantity.encode()))
-    found = compare_marginal(first, second, rng)
-    left_out = {"left_out_real": len(real) - len(first), "left_out_model": len(model) - len(second)}
+    labels = galaxy_labels(real[rows], model[others])
+    found = compare_marginal(values(real, quantity)[rows], values(model, quantity)[others], rng, labels=labels)
+    left_out = {"left_out_real": len(real) - len(rows), "left_out_model": len(model) - len(others)}
     return found | {name: float(number) for name, number in left_out.items()}

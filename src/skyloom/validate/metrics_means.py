@@ -1,4 +1,4 @@
-"""Metrics of means: profiles, power spectra, shears, chi2, failures."""
+"""Metrics of means: profiles, power spectra, shears, failures."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from skyloom.descriptors import Metric
 from skyloom.validate.measure_flags import MeasureFlag
 from skyloom.validate.measure_tools import FLAGS, TOOLS
-from skyloom.validate.metrics_columns import generator_of, values
-from skyloom.validate.statistics_conditional import quantile_edges
+from skyloom.validate.metrics_columns import galaxy_labels, generator_of, values
 from skyloom.validate.statistics_score import bootstrap, half_floor, score
-from skyloom.validate.statistics_simple import binned_chi2, mean_and_error
+from skyloom.validate.statistics_simple import mean_and_error
 
 __all__ = ["mean_metrics"]
 
@@ -53,16 +52,6 @@ def mean_metrics() -> list[Metric]:
             for i in (1, 2)
         ),
         Metric(
-            "posterior_chi2",
-            _posterior_chi2,
-            "chi2 a pixel of reconstructed galaxies, in the magnitude bin where it is worst",
-            "mean over a bin of mean((image - reconstruction)^2 / variance)",
-            "Gelman, Meng & Stern 1996, Stat. Sinica 6, 733",
-            better="one",
-            label="chi2 of reconstructions",
-            group="reconstruction",
-        ),
-        Metric(
             "failures",
             _failures,
             "share of failed measurements, of the tool where real and simulated differ most",
@@ -94,9 +83,9 @@ def _curve(prefix: str, squared: bool, real: Table, model: Table, **context: Any
         with np.errstate(invalid="ignore"):
             return float(np.sqrt(np.nanmean(((np.nanmean(b, axis=0) - np.nanmean(a, axis=0)) / mean) ** 2)))
 
-    rng = generator_of(context, 20)
-    draws = bootstrap(lambda i, j: distance(x[i], y[j]), len(x), len(y), rng, 100)
-    floor, floor_error = half_floor(lambda i, j: distance(x[i], x[j]), len(x), len(y), rng)
+    rng, labels = generator_of(context, 20), galaxy_labels(real, model)
+    draws = bootstrap(lambda i, j: distance(x[i], y[j]), *labels, rng, 100)
+    floor, floor_error = half_floor(lambda i, j: distance(x[i], x[j]), *labels, rng)
     ratios = {
         f"ratio_{names[seen[k]]}": float(np.nanmean(y[:, i]) / mean[i]) for i, k in enumerate(np.flatnonzero(bright))
     }
@@ -111,7 +100,8 @@ def _mean_shear(component: int, real: Table, model: Table, **context: Any) -> di
     for table in (real, model):
         q, beta = values(table, "fit_q"), values(table, "fit_beta")
         g = (1 - q) / (1 + q) * turn(2 * beta)
-        mean, error = mean_and_error(g[np.isfinite(g)])
+        known = np.isfinite(g)
+        mean, error = mean_and_error(g[known], galaxy_labels(table[known], table[:0])[0])
         means.append(mean)
         errors.append(error)
         numbers.append(int(np.isfinite(g).sum()))
@@ -119,34 +109,17 @@ def _mean_shear(component: int, real: Table, model: Table, **context: Any) -> di
     return score(means[1] - means[0], error, error, n_real=numbers[0], n_model=numbers[1])
 
 
-def _posterior_chi2(real: Table, model: Table, **context: Any) -> dict[str, float]:
-    """Takes arrays ``reconstruction_chi2`` and ``reconstruction_mag`` from the context; NaN without them."""
-    del real, model
-    chi2, mag = (context.get(f"reconstruction_{name}") for name in ("chi2", "mag"))
-    if chi2 is None or mag is None:
-        return score(float("nan"))
-    chi2, mag = np.asarray(chi2, dtype=float), np.asarray(mag, dtype=float)
-    good = np.isfinite(chi2 + mag)
-    if good.sum() < 8:
-        return score(float("nan"), n_real=int(good.sum()))
-    edges = quantile_edges(mag[good], 5)
-    means, errors = binned_chi2(chi2[good], mag[good], edges)
-    if not np.isfinite(means).any():
-        return score(float("nan"), n_real=int(good.sum()))
-    worst = int(np.nanargmax(np.abs(means - 1)))
-    bins = {f"bin_{i}": float(value) for i, value in enumerate(means)}
-    return score(means[worst], errors[worst], 1.01, n_real=int(good.sum()), **bins)
-
-
 def _failures(real: Table, model: Table, **context: Any) -> dict[str, float]:
     del context
     if len(real) == 0 or len(model) == 0:
         return score(float("nan"))
+    # the bands of a galaxy fail together, for they share masks and size: it is galaxies that count
+    n, m = (len(np.unique(labels)) for labels in galaxy_labels(real, model))
     shares = {}
     for flag, tool in zip(FLAGS, TOOLS, strict=True):
         a, b = (float((np.asarray(t[flag]) >= MeasureFlag.FAILED).mean()) for t in (real, model))
         both = (a * len(real) + b * len(model)) / (len(real) + len(model))
-        error = np.sqrt(max(both * (1 - both), 0.25 / len(model)) * (1 / len(real) + 1 / len(model)))
+        error = np.sqrt(max(both * (1 - both), 0.25 / m) * (1 / n + 1 / m))
         shares[tool.name] = abs(a - b), float(error)
     worst = max(shares, key=lambda name: shares[name][0])
     value, error = shares[worst]

@@ -32,6 +32,8 @@ class Score:
         Distance from the ideal in floors; NaN without a floor.
     note : str
         Why it was not judged, or what to know about the number.
+    more : mapping of str to float
+        What else the metric gave: by source, by magnitude bin, numbers of galaxies.
     """
 
     value: float
@@ -40,6 +42,7 @@ class Score:
     outcome: Outcome
     multiple: float = math.nan
     note: str = ""
+    more: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -179,6 +182,7 @@ def _line(line: Line) -> dict[str, Any]:
                 "multiple_of_floor": _number(s.multiple),
                 "outcome": s.outcome,
                 **({"note": s.note} if s.note else {}),
+                **({"more": {k: _number(v) for k, v in s.more.items()}} if s.more else {}),
             }
             for name, s in line.scores.items()
         },

@@ -41,9 +41,17 @@ def real_text(line: Line) -> str | Markup:
     """Median and spread of the quantity over real galaxies, or the perfect score."""
     if math.isfinite(line.real):
         low, high = line.real_spread
-        spread = f"({number(low, 2)} to {number(high, 2)})"
+        spread = f"({_to_place(low, high - low)} to {_to_place(high, high - low)})"
         return Markup(f'{number(line.real)} <span class="spread">{spread}</span>')
     return f"ideal {number(line.ideal)}"
+
+
+def _to_place(value: float, width: float) -> str:
+    """A number to the decimal that shows a range of this width in two digits."""
+    if not (math.isfinite(width) and width > 0):
+        return number(value, 2)
+    text = f"{value:.{max(0, 1 - math.floor(math.log10(width)))}f}"
+    return (text.removeprefix("-") if float(text) == 0 else text).replace("-", "−")
 
 
 def capital(text: str) -> str:

@@ -55,7 +55,9 @@ def judge(
         Scatter of the floor; NaN where it is not known.
     note : str
     """
-    if not (math.isfinite(value) and math.isfinite(ideal)):
+    if math.isfinite(value) and not math.isfinite(ideal):
+        return Score(value, error, floor, "not judged", note=note or "for information")
+    if not math.isfinite(value):
         return Score(value, error, floor, "not judged", note=note or "not measured")
     if not math.isfinite(floor):
         if not math.isfinite(error):
@@ -79,30 +81,28 @@ def verdict(name: str, lines: Sequence[Line], sample: Sample, real: Sample, base
         return f"{name} could not be judged: no metric gave a number."
     text = [f"It passes {len(passed)} of {judged} comparisons with {len(real.table)} stamps of real galaxies"]
     if short:
-        worst = ", ".join(_with_multiple(line, name) for line in short[:5])
-        more = f" and {len(short) - 5} more" if len(short) > 5 else ""
-        text.append(f" and falls short in {len(short)}: {worst}{more}")
+        text.append(f" and falls short in {len(short)}: {_worst(short, name)}")
     text.append(".")
     pairs = [(_distance(line, name), _distance(line, baseline)) for line in lines]
     both = [(own, other) for own, other in pairs if own is not None and other is not None]
     if both and name != baseline:
         closer = sum(own < other for own, other in both)
-        passed_baseline = len(_sorted(lines, baseline)[0])
-        text.append(
-            f" It is closer to the real galaxies than plain Sersic profiles in {closer} of {len(both)};"
-            f" those pass {passed_baseline} of {judged}."
-        )
+        text.append(f" It is closer to the real galaxies than plain Sersic profiles in {closer} of {len(both)}.")
+        plain, plain_short = _sorted(lines, baseline)
+        fall = f" and fall short in {len(plain_short)}: {_worst(plain_short, baseline)}" if plain_short else ""
+        text.append(f" Plain Sersic profiles pass {len(plain)} of {len(plain) + len(plain_short)}{fall}.")
     if sample.set_aside and sample.role == "model":
         text.append(f" {len(sample.set_aside)} of its galaxies could not be made or measured.")
     return name + "".join(text).removeprefix("It")
 
 
-def headline(names: Sequence[str], lines: Sequence[Line]) -> str:
-    """One sentence on all judged samples."""
-    parts = []
-    for name in names:
-        passed, short = _sorted(lines, name)
-        parts.append(f"{name} {_grade(len(passed), len(passed) + len(short))}")
+def headline(names: Sequence[str], lines: Sequence[Line], baseline: str = "Sersic") -> str:
+    """One sentence on all judged samples, and whether plain Sersic profiles would have earned the same one."""
+    graded = {name: _grade(*map(len, _sorted(lines, name))) for name in names}
+    parts = [f"{name} {grade}" for name, grade in graded.items()]
+    plain = _sorted(lines, baseline)
+    if any(plain) and _grade(*map(len, plain)) in graded.values():
+        parts.append("plain Sersic profiles are judged the same")
     return "; ".join(parts) + "." if parts else "Nothing was judged."
 
 
@@ -119,8 +119,8 @@ def cautions(real: Sample, samples: Mapping[str, Sample]) -> list[str]:
     galaxies = len(set(zip(*names, strict=True))) if names else n
     if galaxies < n:
         found.append(
-            f"The {n} real stamps are of {galaxies} galaxies in several bands. They are not independent, as errors and"
-            " floors take them to be: those are too small."
+            f"The {n} real stamps are of {galaxies} galaxies in several bands. Errors and floors take the stamps of a"
+            " galaxy together, so there is less to go by than their number says."
         )
     chosen = [s for s in real.set_aside if not s.reason.startswith(OTHER_PART)]
     looked = real.read - len(real.set_aside) + len(chosen)
@@ -148,7 +148,14 @@ def _sorted(lines: Sequence[Line], name: str) -> tuple[list[Line], list[Line]]:
     return passed, sorted(short, key=lambda line: -_or_zero(line.scores[name].multiple))
 
 
-def _grade(passed: int, judged: int) -> str:
+def _worst(short: Sequence[Line], name: str) -> str:
+    """The five lines a sample falls shortest in, and how many more there are."""
+    more = f" and {len(short) - 5} more" if len(short) > 5 else ""
+    return ", ".join(_with_multiple(line, name) for line in short[:5]) + more
+
+
+def _grade(passed: int, short: int) -> str:
+    judged = passed + short
     share = passed / judged if judged else 0.0
     if not judged:
         return "could not be judged"

@@ -16,6 +16,7 @@ from skyloom.descriptors import Metric
 from skyloom.errors import BadInputError
 from skyloom.profiles import Generator
 from skyloom.stamps import Cutout
+from skyloom.validate.generator_figures import generator_figures
 from skyloom.validate.plots_montage import choose_rows
 from skyloom.validate.reference import Reference
 from skyloom.validate.report_data import Sample, Validation
@@ -140,7 +141,11 @@ def _extras(
 ) -> dict[str, Any]:
     if generator is None or isinstance(plan.real, Reference):
         return {}
-    return reconstructions(generator, real, progress)
+    return {
+        "cutouts": real,
+        **reconstructions(generator, real, progress),
+        **generator_figures(generator, real, seed=plan.seed),
+    }
 
 
 def _gallery(plan: Plan, samples: Mapping[str, Sample], sets: Mapping[str, Sequence[Cutout]]) -> Gallery:

@@ -62,8 +62,15 @@ def open_cutouts(path: Path, ingested: Path) -> tuple[CutoutSet, list[SetAside]]
                 reasons = "; ".join(sorted({d.reason for d in dropped})[:3])
                 raise CutoutError(f"{exc}" + (f" ({reasons})" if reasons else "")) from exc
             return read_cutouts(ingested), dropped
+    if path.is_file() and _starts_as_hdf5(path):
+        raise CutoutError(f"{path}: an HDF5 file that is damaged or cut off, or not one of galaxies")
     known = ", ".join(["skyloom cutouts", *readers])
     raise CutoutError(f"{path}: no reader knows this file; there are: {known}")
+
+
+def _starts_as_hdf5(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n"
 
 
 def _cutouts_only(stream: Iterable[Cutout | Dropped], dropped: list[SetAside]) -> Iterator[Cutout]:

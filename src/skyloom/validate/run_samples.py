@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from skyloom import __version__
 from skyloom.conditions import Conditions
 from skyloom.cutouts.hdf5 import is_cutouts_file, read_cutouts, read_provenance, write_cutouts
 from skyloom.errors import CutoutError
-from skyloom.generators.ranges import apply_policy
+from skyloom.generators.ranges import condition_values
 from skyloom.profiles import Generator
 from skyloom.stamps import Cutout, CutoutSet, SersicFit
 from skyloom.validate.counterparts import Counterparts, asked_conditions
@@ -48,8 +48,11 @@ def in_ranges(generators: Sequence[Generator]) -> Callable[[Cutout], tuple[str, 
         asked: Conditions = asked_conditions([cutout])
         for generator in generators:
             spec = generator.spec
-            if apply_policy(asked, spec, "parametric")[2].any():
-                return f"outside the ranges of model '{spec.name}'", _values(cutout)
+            for name, (low, high) in spec.ranges.items():
+                value = condition_values(asked, name)
+                if value is not None and (value[0] < low or value[0] > high):
+                    detail = f"{name} {value[0]:.4g}, made for {low:g} to {high:g}"
+                    return f"outside the ranges of model '{spec.name}'", detail
         return None
 
     return keep
@@ -167,18 +170,3 @@ def measured_sample(
         failed=count_flags(table),
         notes=dict(screening.notes) if screening else {},
     )
-
-
-def _values(cutout: Cutout) -> str:
-    fit = cutout.fit
-    if fit is None:
-        return ""
-    mag = cutout.zero_point - 2.5 * np.log10(fit.flux)
-    values: Mapping[str, float] = {
-        "mag": mag,
-        "half_light_radius": fit.half_light_radius,
-        "sersic_n": fit.sersic_n,
-        "q": fit.q,
-        "wavelength": cutout.wavelength,
-    }
-    return ", ".join(f"{k} {v:.4g}" for k, v in values.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ def _score(result: Mapping[str, Any], ideal: float) -> Score:
         value = result.get(name, math.nan)
         return float(value) if value is not None else math.nan
 
-    return judge(
+    told = judge(
         number("value"),
         number("error"),
         number("floor"),
@@ -97,3 +98,5 @@ def _score(result: Mapping[str, Any], ideal: float) -> Score:
         floor_error=number("floor_error"),
         note=str(result.get("note", "") or ""),
     )
+    known = ("value", "error", "floor", "floor_error", "note")
+    return replace(told, more={k: float(v) for k, v in result.items() if k not in known and v is not None})

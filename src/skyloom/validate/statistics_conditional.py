@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from skyloom.validate.statistics_score import bootstrap, half_floor, score
+from skyloom.validate.statistics_score import Rows, bootstrap, half_floor, score
 
 __all__ = ["binned_medians", "compare_conditional", "quantile_edges"]
 
@@ -55,6 +55,7 @@ def compare_conditional(
     rng: np.random.Generator,
     bins: int = 6,
     resamples: int = 100,
+    labels: tuple[Rows, Rows] | None = None,
 ) -> dict[str, float]:
     """Root mean square, over bins of x, of the difference of the medians of y.
 
@@ -71,6 +72,8 @@ def compare_conditional(
         Of equally many real galaxies.
     resamples : int
         Of the bootstrap.
+    labels : (ndarray, ndarray), optional
+        Of the galaxies that the numbers are of; see `skyloom.validate.statistics_score.bootstrap`.
 
     Returns
     -------
@@ -95,17 +98,18 @@ def compare_conditional(
     found = differences(real_x, real_y, model_x, model_y)
     if len(found) == 0:
         return score(float("nan"), n_real=len(real_y), n_model=len(model_y))
+    first, second = labels or (len(real_y), len(model_y))
     draws = bootstrap(
         lambda i, j: rms(differences(real_x[i], real_y[i], model_x[j], model_y[j])),
-        len(real_y),
-        len(model_y),
+        first,
+        second,
         rng,
         resamples,
     )
     floor, floor_error = half_floor(
         lambda i, j: rms(differences(real_x[i], real_y[i], real_x[j], real_y[j])),
-        len(real_y),
-        len(model_y),
+        first,
+        second,
         rng,
     )
     return score(

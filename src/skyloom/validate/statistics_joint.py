@@ -61,6 +61,7 @@ def maximum_mean_discrepancy(
     rng: np.random.Generator,
     permutations: int = 200,
     largest: int = 800,
+    labels: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
 ) -> tuple[float, float, float]:
     """Squared maximum mean discrepancy, and how often samples of one parent show one as large.
 
@@ -76,31 +77,40 @@ def maximum_mean_discrepancy(
         Of the labels, for the p-value.
     largest : int
         Rows used of each, at random: the cost goes as their square.
+    labels : (ndarray, ndarray), optional
+        A label a row; rows of one label of one sample change sides together, for they are of one galaxy.
 
     Returns
     -------
     mmd2, p, null : float
         `null` is the root mean square of the permutations' values.
     """
-    a, b = (s if len(s) <= largest else s[rng.choice(len(s), largest, replace=False)] for s in (a, b))
+    chosen = [np.arange(len(s)) if len(s) <= largest else rng.choice(len(s), largest, replace=False) for s in (a, b)]
+    a, b = a[chosen[0]], b[chosen[1]]
+    if labels is None:
+        groups = np.arange(len(a) + len(b))
+    else:
+        first, second = (np.unique(own[c], return_inverse=True)[1] for own, c in zip(labels, chosen, strict=True))
+        groups = np.concatenate([first, second + first.max() + 1])
     both = np.concatenate([a, b])
     squares = (both**2).sum(axis=1)
     distances = np.maximum(squares[:, None] + squares - 2 * both @ both.T, 0.0)
     width = np.median(distances[np.triu_indices(len(both), 1)])
     kernel = np.exp(-distances / max(float(width), 1e-300))
     np.fill_diagonal(kernel, 0.0)
-    n, m = len(a), len(b)
 
     def estimate(first: NDArray[np.bool_]) -> float:
         x = first.astype(float)
         y = 1 - x
+        n, m = float(x.sum()), float(y.sum())
         to_x = kernel @ x
         within_x, across = float(x @ to_x), float(y @ to_x)
         within_y = float(y @ (kernel @ y))
         return within_x / (n * (n - 1)) + within_y / (m * (m - 1)) - 2 * across / (n * m)
 
-    labels = np.arange(n + m) < n
-    value = estimate(labels)
-    null = np.array([estimate(rng.permutation(labels)) for _ in range(permutations)])
+    is_first = np.arange(len(both)) < len(a)
+    value = estimate(is_first)
+    sides = is_first[np.unique(groups, return_index=True)[1]]
+    null = np.array([estimate(rng.permutation(sides)[groups]) for _ in range(permutations)])
     p = float(((null >= value).sum() + 1) / (permutations + 1))
     return value, p, float(np.sqrt(np.mean(null**2)))

@@ -65,6 +65,7 @@ def memorised_share(
     held_out: NDArray[np.float64],
     rng: np.random.Generator,
     repeats: int = 20,
+    own: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
 ) -> tuple[float, float]:
     """Share of simulated galaxies that lie nearer to a training galaxy than to any held-out one.
 
@@ -78,6 +79,9 @@ def memorised_share(
     rng : numpy.random.Generator
     repeats : int
         Draws from the larger of training and held-out galaxies.
+    own : (ndarray, ndarray), optional
+        Labels of the simulated and of the held-out galaxies: a simulated galaxy is not compared with held-out ones of
+        its own label, whose conditions it was asked for and which it is therefore near to.
 
     Returns
     -------
@@ -87,9 +91,20 @@ def memorised_share(
     size = min(len(train), len(held_out))
     if size == 0 or len(model) == 0:
         return float("nan"), float("nan")
+    mine, theirs = own if own is not None else (np.full(len(model), -1), np.arange(len(held_out)))
     shares = []
     for _ in range(repeats if len(train) != len(held_out) else 1):
-        t, h = (s[rng.choice(len(s), size, replace=False)] for s in (train, held_out))
-        to_train, to_held_out = cKDTree(t).query(model)[0], cKDTree(h).query(model)[0]
+        t = train[rng.choice(len(train), size, replace=False)]
+        rows = rng.choice(len(held_out), size, replace=False)
+        to_train, to_held_out = cKDTree(t).query(model)[0], _nearest_other(model, held_out[rows], mine, theirs[rows])
         shares.append(((to_train < to_held_out) + 0.5 * (to_train == to_held_out)).mean())
     return float(np.mean(shares)), 0.5 / float(np.sqrt(min(len(model), size)))
+
+
+def _nearest_other(
+    points: NDArray[np.float64], others: NDArray[np.float64], mine: NDArray[np.int64], theirs: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Distance of each point to the nearest of the others that is not of its own label."""
+    most = int(np.unique(theirs, return_counts=True)[1].max())  # so many may be of the own label
+    distance, index = cKDTree(others).query(points, list(range(1, min(most + 1, len(others)) + 1)))
+    return np.asarray(np.where(theirs[index] == mine[:, None], np.inf, distance).min(axis=1))

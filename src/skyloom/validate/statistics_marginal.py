@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from skyloom.validate.statistics_score import bootstrap, half_floor, score
+from skyloom.validate.statistics_score import Rows, bootstrap, half_floor, score
 
 __all__ = ["compare_marginal", "wasserstein_1"]
 
@@ -34,6 +34,7 @@ def compare_marginal(
     model: NDArray[np.float64],
     rng: np.random.Generator,
     resamples: int = 200,
+    labels: tuple[Rows, Rows] | None = None,
 ) -> dict[str, float]:
     """Wasserstein-1 distance in units of the scatter of the real sample.
 
@@ -44,6 +45,8 @@ def compare_marginal(
     rng : numpy.random.Generator
     resamples : int
         Of the bootstrap.
+    labels : (ndarray, ndarray), optional
+        Of the galaxies that the numbers are of; see `skyloom.validate.statistics_score.bootstrap`.
 
     Returns
     -------
@@ -56,9 +59,10 @@ def compare_marginal(
     if len(model) < 4 or not scatter > 0:
         return score(float("nan"), n_real=len(real), n_model=len(model))
     real, model = real / scatter, model / scatter
+    first, second = labels or (len(real), len(model))
     value = wasserstein_1(real, model)
-    draws = bootstrap(lambda i, j: wasserstein_1(real[i], model[j]), len(real), len(model), rng, resamples)
-    floor, floor_error = half_floor(lambda i, j: wasserstein_1(real[i], real[j]), len(real), len(model), rng)
+    draws = bootstrap(lambda i, j: wasserstein_1(real[i], model[j]), first, second, rng, resamples)
+    floor, floor_error = half_floor(lambda i, j: wasserstein_1(real[i], real[j]), first, second, rng)
     low, high = np.percentile(draws, [16, 84]) - draws.mean() + value
     return score(
         value,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bootstrap", "half_floor", "score"]
+__all__ = ["Rows", "bootstrap", "half_floor", "random_halves", "score"]
 
 
 def score(
@@ -41,10 +42,14 @@ def score(
     }
 
 
+Rows = int | NDArray[np.int64]
+"""How many rows a sample has, all of them independent; or a label a row, the same for stamps of one galaxy."""
+
+
 def bootstrap(
     statistic: Callable[[NDArray[np.intp], NDArray[np.intp]], float],
-    n_real: int,
-    n_model: int,
+    real: Rows,
+    model: Rows,
     rng: np.random.Generator,
     resamples: int = 200,
 ) -> NDArray[np.float64]:
@@ -53,8 +58,9 @@ def bootstrap(
     Parameters
     ----------
     statistic : callable (rows of real, rows of model) -> float
-    n_real, n_model : int
-        Sizes of the samples.
+    real, model : int, or ndarray of int of shape (n,)
+        Sizes of the samples, or a label a row: rows of one label are drawn together, for the stamps of one galaxy in
+        several bands are not independent (Davison & Hinkley 1997, Bootstrap Methods, section 3.8).
     rng : numpy.random.Generator
     resamples : int
 
@@ -65,16 +71,50 @@ def bootstrap(
         high under resampling, by about what separates two samples of one parent: use the scatter, not the
         mean.
     """
-    draws = (
-        statistic(rng.integers(n_real, size=n_real), rng.integers(n_model, size=n_model)) for _ in range(resamples)
-    )
-    return np.fromiter(draws, float, resamples)
+    first, second = _Galaxies.of(real), _Galaxies.of(model)
+
+    def again(galaxies: _Galaxies) -> NDArray[np.intp]:
+        return galaxies.rows(rng.integers(len(galaxies), size=len(galaxies)))
+
+    return np.fromiter((statistic(again(first), again(second)) for _ in range(resamples)), float, resamples)
+
+
+def random_halves(rows: Rows, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows of two halves of the labels, at random; one label is left out of an odd number."""
+    galaxies = _Galaxies.of(rows)
+    half = len(galaxies) // 2
+    order = rng.permutation(len(galaxies))
+    return galaxies.rows(order[:half]), galaxies.rows(order[half : 2 * half])
+
+
+@dataclass(frozen=True, eq=False)
+class _Galaxies:
+    """Rows sorted by label, and where each label's begin."""
+
+    order: NDArray[np.intp]
+    start: NDArray[np.intp]
+    count: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, rows: Rows) -> _Galaxies:
+        labels = np.arange(rows) if isinstance(rows, int) else rows
+        _, start, count = np.unique(np.sort(labels), return_index=True, return_counts=True)
+        return cls(np.argsort(labels, kind="stable"), start, count)
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def rows(self, chosen: NDArray[np.intp]) -> NDArray[np.intp]:
+        """All rows of some labels, again for each time that a label stands there."""
+        count = self.count[chosen]
+        first = self.start[chosen] - (np.cumsum(count) - count)
+        return np.asarray(self.order[np.repeat(first, count) + np.arange(count.sum())])
 
 
 def half_floor(
     statistic: Callable[[NDArray[np.intp], NDArray[np.intp]], float],
-    n_real: int,
-    n_model: int,
+    real: Rows,
+    model: Rows,
     rng: np.random.Generator,
     repeats: int = 20,
 ) -> tuple[float, float]:
@@ -86,8 +126,9 @@ def half_floor(
     Parameters
     ----------
     statistic : callable (rows of real, other rows of real) -> float
-    n_real, n_model : int
-        Sizes of the samples compared.
+    real, model : int, or ndarray of int of shape (n,)
+        Sizes of the samples compared, or a label a row: rows of one label go into the same half, and the sizes are the
+        numbers of labels.
     rng : numpy.random.Generator
     repeats : int
         Random splits.
@@ -97,12 +138,9 @@ def half_floor(
     float, float
         Mean, and scatter between splits. NaN below four real galaxies.
     """
+    n_real, n_model = len(_Galaxies.of(real)), len(_Galaxies.of(model))
     if n_real < 4 or n_model < 1:
         return float("nan"), float("nan")
-    half = n_real // 2
-    values = []
-    for _ in range(repeats):
-        order = rng.permutation(n_real)
-        values.append(statistic(order[:half], order[half : 2 * half]))
+    values = [statistic(*random_halves(real, rng)) for _ in range(repeats)]
     factor = np.sqrt((1 / n_real + 1 / n_model) * n_real / 4)
     return float(np.mean(values) * factor), float(np.std(values) * factor)

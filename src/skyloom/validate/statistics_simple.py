@@ -10,11 +10,27 @@ from skyloom.validate.statistics_conditional import MIN_IN_BIN
 __all__ = ["binned_chi2", "mean_and_error", "mean_shear"]
 
 
-def mean_and_error(x: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and the error of the mean, sigma / sqrt(N); NaN with fewer than two."""
-    if len(x) < 2:
+def mean_and_error(x: NDArray[np.float64], labels: NDArray[np.int64] | None = None) -> tuple[float, float]:
+    """Mean and the error of the mean; NaN with fewer than two galaxies.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N,)
+    labels : ndarray of int, shape (N,), optional
+        The same for numbers of one galaxy, which are not independent: the error is then from the sums over galaxies
+        of what lies off the mean, sqrt(G / (G - 1) sum_g (sum_i in g (x_i - mean))^2) / N. Without labels it is
+        sigma / sqrt(N).
+
+    Returns
+    -------
+    float, float
+    """
+    sums = np.bincount(np.unique(labels, return_inverse=True)[1], x - x.mean()) if labels is not None and len(x) else x
+    if len(sums) < 2:
         return float("nan"), float("nan")
-    return float(x.mean()), float(x.std(ddof=1) / np.sqrt(len(x)))
+    if labels is None:
+        return float(x.mean()), float(x.std(ddof=1) / np.sqrt(len(x)))
+    return float(x.mean()), float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1)) / len(x))
 
 
 def mean_shear(g1: NDArray[np.float64], g2: NDArray[np.float64]) -> tuple[tuple[float, float], tuple[float, float]]:
