@@ -330,6 +330,14 @@ def test_requirements_on_what_was_not_measured_do_not_hold():
         check_requirements([parse_requirement("gini<1")], lines, ["x"])
 
 
+@pytest.mark.parametrize(("auc", "outcome"), [(0.3, "pass"), (0.5, "pass"), (0.55, "pass"), (0.7, "falls short")])
+def test_a_classifier_worse_than_chance_is_not_held_against_a_sample(auc, outcome):
+    metric = Metric("auc", lambda *_, **__: {"value": auc, "error": 0.01, "floor": 0.53}, better="half")
+    table = Table({"a": [1.0]})
+    line = run_metrics([metric], {"real": _sample("real", "real"), "x": replace(_sample("x"), table=table)}, {})[0]
+    assert line.scores["x"].outcome == outcome
+
+
 def test_verdict_names_what_falls_short_worst_first():
     lines = [_line("good", x=0.5, Sersic=3.0), _line("bad", x=2.5, Sersic=9.0), _line("worse", x=40.0, Sersic=1.0)]
     text = verdict("x", lines, _sample("x"), _sample("real", "real"))

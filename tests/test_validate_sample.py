@@ -206,3 +206,12 @@ def test_limit_and_further_selection(cutouts):
     )
     assert [c.galaxy_id for c in chosen] == [0, 2, 4, 6]
     assert screening.reasons == {"odd": 3}
+
+
+def test_faults_are_counted_among_those_asked_for_only(cutouts):
+    """A bad cutout of another part is no fault of the part that is judged."""
+    bad = [replace(c, mask=np.zeros_like(c.mask)) for c in cutouts[:4]]
+    even = lambda c: None if c.galaxy_id % 2 == 0 else ("not in the part 'test'", "train")  # noqa: E731
+    chosen, screening = select([*bad, *cutouts[4:]], refit=no_refit, only=even)
+    assert [c.galaxy_id for c in chosen] == [4, 6, 8, 10]
+    assert screening.reasons == {"not in the part 'test'": 6, "all pixels masked": 2}

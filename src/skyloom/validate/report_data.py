@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from astropy.table import Table
 
-from skyloom.validate.sample import SetAside
+from skyloom.validate.sample import OTHER_PART, SetAside
 
 __all__ = ["Line", "Outcome", "Role", "Sample", "Score", "Validation", "to_json"]
 
@@ -115,6 +115,16 @@ class Sample:
     read: int = 0
     failed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     notes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def faults(self) -> list[SetAside]:
+        """Those set aside that were asked for: not those of another part of the split."""
+        return [s for s in self.set_aside if not s.reason.startswith(OTHER_PART)]
+
+    @property
+    def asked(self) -> int:
+        """Cutouts looked at that were asked for."""
+        return self.read - len(self.set_aside) + len(self.faults)
 
 
 @dataclass(frozen=True)

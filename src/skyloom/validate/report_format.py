@@ -43,7 +43,7 @@ def real_text(line: Line) -> str | Markup:
         low, high = line.real_spread
         spread = f"({_to_place(low, high - low)} to {_to_place(high, high - low)})"
         return Markup(f'{number(line.real)} <span class="spread">{spread}</span>')
-    return f"ideal {number(line.ideal)}"
+    return f"ideal {number(line.ideal)}" if math.isfinite(line.ideal) else "–"
 
 
 def _to_place(value: float, width: float) -> str:

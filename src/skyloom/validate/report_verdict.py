@@ -6,9 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 
 from skyloom.validate.report_data import Line, Outcome, Sample, Score
-from skyloom.validate.sample import OTHER_PART
 
-__all__ = ["ALLOWED_FLOORS", "ALLOWED_SIGMAS", "cautions", "headline", "ideal_score", "judge", "verdict"]
+__all__ = [
+    "ALLOWED_FLOORS",
+    "ALLOWED_SIGMAS",
+    "ONE_SIDED",
+    "cautions",
+    "headline",
+    "ideal_score",
+    "judge",
+    "verdict",
+]
 
 ALLOWED_FLOORS = 2.0
 """A sample passes when it is no further from the ideal than this many times the noise floor."""
@@ -26,6 +34,9 @@ WITHIN_ERROR = "within the error"
 _IDEALS = {"lower": 0.0, "higher": 1.0, "zero": 0.0, "half": 0.5, "one": 1.0}
 _FEW_GALAXIES = 200
 
+ONE_SIDED = frozenset({"half"})
+"""Kinds of metric whose values below the ideal are as good as the ideal."""
+
 
 def ideal_score(better: object) -> float:
     """The perfect score of a metric by its `better`: a word (see `skyloom.descriptors.Metric`) or a number."""
@@ -35,7 +46,14 @@ def ideal_score(better: object) -> float:
 
 
 def judge(
-    value: float, error: float, floor: float, ideal: float, *, floor_error: float = math.nan, note: str = ""
+    value: float,
+    error: float,
+    floor: float,
+    ideal: float,
+    *,
+    floor_error: float = math.nan,
+    note: str = "",
+    one_sided: bool = False,
 ) -> Score:
     """Judge one number against the noise floor.
 
@@ -54,7 +72,11 @@ def judge(
     floor_error : float
         Scatter of the floor; NaN where it is not known.
     note : str
+    one_sided : bool
+        Whether a value below the ideal is as good as the ideal: a classifier that does worse than chance on galaxies
+        it has not seen has learned nothing that tells the samples apart.
     """
+    value_away = _away(value, ideal, one_sided)
     if math.isfinite(value) and not math.isfinite(ideal):
         return Score(value, error, floor, "not judged", note=note or "for information")
     if not math.isfinite(value):
@@ -62,9 +84,9 @@ def judge(
     if not math.isfinite(floor):
         if not math.isfinite(error):
             return Score(value, error, floor, "not judged", note=note or "no noise floor")
-        outcome: Outcome = "pass" if abs(value - ideal) <= ALLOWED_SIGMAS * error else "falls short"
+        outcome: Outcome = "pass" if value_away <= ALLOWED_SIGMAS * error else "falls short"
         return Score(value, error, floor, outcome, note=note)
-    distance, allowed = abs(value - ideal), abs(floor - ideal)
+    distance, allowed = value_away, abs(floor - ideal)
     slack = ALLOWED_SIGMAS * math.hypot(*(e for e in (error, floor_error) if math.isfinite(e)))
     passes = distance <= ALLOWED_FLOORS * allowed or distance - slack <= allowed
     multiple = distance / allowed if allowed > 0 else (0.0 if distance == 0 else math.inf)
@@ -122,8 +144,7 @@ def cautions(real: Sample, samples: Mapping[str, Sample]) -> list[str]:
             f"The {n} real stamps are of {galaxies} galaxies in several bands. Errors and floors take the stamps of a"
             " galaxy together, so there is less to go by than their number says."
         )
-    chosen = [s for s in real.set_aside if not s.reason.startswith(OTHER_PART)]
-    looked = real.read - len(real.set_aside) + len(chosen)
+    chosen, looked = real.faults, real.asked
     if looked and len(chosen) > 0.2 * looked:
         found.append(
             f"{len(chosen)} of {looked} cutouts were set aside (listed below): what is judged may"
@@ -151,7 +172,7 @@ def _sorted(lines: Sequence[Line], name: str) -> tuple[list[Line], list[Line]]:
 def _worst(short: Sequence[Line], name: str) -> str:
     """The five lines a sample falls shortest in, and how many more there are."""
     more = f" and {len(short) - 5} more" if len(short) > 5 else ""
-    return ", ".join(_with_multiple(line, name) for line in short[:5]) + more
+    return "; ".join(_with_multiple(line, name) for line in short[:5]) + more
 
 
 def _grade(passed: int, short: int) -> str:
@@ -178,7 +199,11 @@ def _distance(line: Line, name: str) -> float | None:
     score = line.scores.get(name)
     if score is None or not math.isfinite(score.value):
         return None
-    return abs(score.value - line.ideal)
+    return _away(score.value, line.ideal, line.better in ONE_SIDED)
+
+
+def _away(value: float, ideal: float, one_sided: bool) -> float:
+    return max(value - ideal, 0.0) if one_sided else abs(value - ideal)
 
 
 def _or_zero(value: float) -> float:

@@ -24,20 +24,15 @@ MIN_GALAXIES = 8
 
 def real_sample(plan: Plan, folder: Path, progress: Progress | None) -> tuple[Sequence[Cutout], Sample]:
     """The real cutouts chosen, and their measurements; for a reference, stand-ins without pixels."""
-    keeps = [in_ranges(list(plan.generators.values()))]
-    if plan.part is not None:
-        keeps.insert(0, in_part(plan.part))
-
-    def keep(cutout: Cutout) -> tuple[str, str] | None:
-        return next((fault for k in keeps if (fault := k(cutout)) is not None), None)
-
+    fits_ranges = in_ranges(list(plan.generators.values()))
+    of_part = in_part(plan.part) if plan.part is not None else None
     if isinstance(plan.real, Reference):
-        rows, screening = plan.real.select(keep, plan.limit)
+        rows, screening = plan.real.select(lambda c: (of_part(c) if of_part else None) or fits_ranges(c), plan.limit)
         _enough(rows, screening, "the reference")
         return [plan.real.blanks[i] for i in rows], plan.real.sample(rows, screening)
     if not len(plan.real):
         raise CutoutError("there are no real cutouts: the file is empty")
-    chosen, screening = select(plan.real, refit=default_refit, keep=keep, limit=plan.limit)
+    chosen, screening = select(plan.real, refit=default_refit, only=of_part, keep=fits_ranges, limit=plan.limit)
     _enough(chosen.rows, screening, "the real cutouts")
     screening.set_aside[:0] = plan.dropped
     screening.read += len(plan.dropped)

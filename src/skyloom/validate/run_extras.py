@@ -88,7 +88,7 @@ def training_table(
     cutouts: Sequence[Cutout], count: int, folder: Path, *, workers: int, progress: Progress | None
 ) -> Table | None:
     """Measurements of up to `count` galaxies of the training part, for memorisation; None with too few."""
-    chosen, screening = select(cutouts, refit=default_refit, keep=in_part("train"), limit=count)
+    chosen, screening = select(cutouts, refit=default_refit, only=in_part("train"), limit=count)
     if screening.kept < 20:
         return None
     resume = folder / f"measured-train-{count}-{screening.kept}.jsonl"

@@ -14,7 +14,7 @@ from astropy.table import Table
 from skyloom.descriptors import Metric
 from skyloom.errors import SkyloomError
 from skyloom.validate.report_data import Line, Sample, Score
-from skyloom.validate.report_verdict import ideal_score, judge
+from skyloom.validate.report_verdict import ONE_SIDED, ideal_score, judge
 
 __all__ = ["metric_lines", "run_metrics"]
 
@@ -67,7 +67,7 @@ def metric_lines(metric: Metric, real: Table, results: Mapping[str, Mapping[str,
         group=str(getattr(metric, "group", "") or "All"),
         better=str(better),
         ideal=ideal,
-        scores={name: _score(result, ideal) for name, result in results.items()},
+        scores={name: _score(result, ideal, better in ONE_SIDED) for name, result in results.items()},
         real=float(spread[1]),
         real_spread=(float(spread[0]), float(spread[2])),
         summary=metric.summary,
@@ -85,7 +85,7 @@ def _compute(metric: Metric, real: Table, model: Table, context: Mapping[str, An
         return {"note": f"{type(exc).__name__}: {exc}"}
 
 
-def _score(result: Mapping[str, Any], ideal: float) -> Score:
+def _score(result: Mapping[str, Any], ideal: float, one_sided: bool) -> Score:
     def number(name: str) -> float:
         value = result.get(name, math.nan)
         return float(value) if value is not None else math.nan
@@ -97,6 +97,7 @@ def _score(result: Mapping[str, Any], ideal: float) -> Score:
         ideal,
         floor_error=number("floor_error"),
         note=str(result.get("note", "") or ""),
+        one_sided=one_sided,
     )
     known = ("value", "error", "floor", "floor_error", "note")
     return replace(told, more={k: float(v) for k, v in result.items() if k not in known and v is not None})

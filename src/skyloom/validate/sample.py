@@ -201,6 +201,7 @@ def select(
     cutouts: Sequence[Cutout],
     *,
     refit: Refit,
+    only: Callable[[Cutout], tuple[str, str] | None] | None = None,
     keep: Callable[[Cutout], tuple[str, str] | None] | None = None,
     limit: int | None = None,
 ) -> tuple[Selection, Screening]:
@@ -212,13 +213,15 @@ def select(
         Read by index, so that one damaged row does not hide the next.
     refit : callable
         Gives Sersic fits to cutouts that have none.
+    only : callable, optional
+        Which are asked for at all, before any fault is looked for: gives (reason, detail) for a cutout to leave out.
     keep : callable, optional
-        Further selection: gives (reason, detail) for a cutout to leave out.
+        Further selection of those without fault, with a fit; the same.
     limit : int, optional
         Stop after so many usable ones.
     """
     screening, rows, fits = Screening(), [], {}
-    readable = _readable(cutouts, screening)
+    readable = _readable(cutouts, screening, only)
     while batch := list(islice(readable, BATCH)):
         wide = {row for row, cutout in batch if _psf_too_large(cutout)}
         batch = [(row, replace(c, psf=_cut_psf(c)) if row in wide else c) for row, c in batch]
@@ -245,12 +248,14 @@ def select(
     return Selection(cutouts, rows, fits), screening
 
 
-def _readable(cutouts: Sequence[Cutout], screening: Screening) -> Iterator[tuple[int, Cutout]]:
+def _readable(
+    cutouts: Sequence[Cutout], screening: Screening, only: Callable[[Cutout], tuple[str, str] | None] | None
+) -> Iterator[tuple[int, Cutout]]:
     for row in range(len(cutouts)):
         screening.read += 1
         try:
             cutout = cutouts[row]
-            fault = cutout_fault(cutout)
+            fault = (only(cutout) if only else None) or cutout_fault(cutout)
         except (SkyloomError, OSError, ValueError) as exc:
             screening.set_aside.append(SetAside(f"row {row}", "cannot be read", str(exc)))
             continue
