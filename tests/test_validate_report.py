@@ -344,7 +344,7 @@ def test_verdict_names_what_falls_short_worst_first():
     assert "passes 1 of 3 comparisons with 30 stamps of real galaxies" in text
     assert text.index("worse (40.0 × the floor)") < text.index("bad (2.5 × the floor)")
     assert "closer to the real galaxies than plain Sersic profiles in 2 of 3" in text
-    assert "Plain Sersic profiles pass 1 of 3 and fall short in 2: bad (9.0 × the floor), good (3.0" in text
+    assert "Plain Sersic profiles pass 1 of 3 and fall short in 2: bad (9.0 × the floor); good (3.0" in text
     same = "; plain Sersic profiles are judged the same."
     assert headline(["x"], lines) == f"x does not look like real galaxies{same}"
     assert headline(["x"], lines[:1]) == "x cannot be told from real galaxies by these measurements."
