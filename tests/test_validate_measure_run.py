@@ -129,7 +129,7 @@ BAD = {
 @pytest.mark.parametrize("what", BAD)
 def test_a_bad_cutout_is_counted_and_the_rest_goes_on(what, caplog):
     good = sample(1)[0]
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="skyloom"):
         table = measure_cutouts([replace(BAD[what](good), galaxy_id=77), good])
     assert list(table["flag_moments"]) == [MeasureFlag.BAD_INPUT, 0]
     assert np.isnan(table["moments_sigma"][0])
