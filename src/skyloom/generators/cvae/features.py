@@ -9,7 +9,7 @@ from torch import Tensor
 from skyloom.conditions import Conditions
 from skyloom.generators.ranges import condition_values
 
-__all__ = ["FEATURES", "HINTS", "OPTIONAL", "WIDTH", "condition_features"]
+__all__ = ["FEATURES", "HINTS", "OPTIONAL", "WIDTH", "condition_features", "known_values"]
 
 FEATURES = ("sersic_n", "q", "half_light_radius", "surface_brightness", "wavelength", "redshift")
 OPTIONAL = ("surface_brightness", "wavelength", "redshift")
@@ -55,3 +55,17 @@ def condition_features(conditions: Conditions) -> Tensor:
         if name in OPTIONAL:
             values[:, len(FEATURES) + OPTIONAL.index(name)] = unknown
     return torch.from_numpy(values.astype(np.float32))
+
+
+def known_values(features: Tensor, name: str) -> Tensor:
+    """What `condition_features` was given for one input, NaN where unknown; shape (N,)."""
+    centre, width = _SCALE[name]
+    x = features[:, FEATURES.index(name)] * width + centre
+    if name in _LOGARITHM:
+        x = torch.exp(x)
+    elif name == "redshift":
+        x = torch.expm1(x)
+    if name not in OPTIONAL:
+        return x
+    unknown = features[:, len(FEATURES) + OPTIONAL.index(name)] > 0.5
+    return torch.where(unknown, torch.full_like(x, torch.nan), x)
