@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from skyloom.generators.registry import load_model
     from skyloom.manager import plugin_manager
     from skyloom.physics.draw import draw
+    from skyloom.populations.read import read_catalogue
+    from skyloom.populations.registry import load_population
     from skyloom.profiles import GeneratorSpec, ProfileBatch, ProfileRequest
+    from skyloom.surveys.registry import list_surveys, load_survey
 
 __all__ = [
     "Conditions",
@@ -27,8 +30,12 @@ __all__ = [
     "ProfileRequest",
     "__version__",
     "draw",
+    "list_surveys",
     "load_model",
+    "load_population",
+    "load_survey",
     "plugin_manager",
+    "read_catalogue",
     "read_cutouts",
 ]
 
@@ -39,8 +46,12 @@ _HOMES = {
     "ProfileBatch": "skyloom.profiles",
     "ProfileRequest": "skyloom.profiles",
     "draw": "skyloom.physics.draw",
+    "list_surveys": "skyloom.surveys.registry",
     "load_model": "skyloom.generators.registry",
+    "load_population": "skyloom.populations.registry",
+    "load_survey": "skyloom.surveys.registry",
     "plugin_manager": "skyloom.manager",
+    "read_catalogue": "skyloom.populations.read",
     "read_cutouts": "skyloom.cutouts.hdf5",
 }
 

@@ -142,10 +142,10 @@ class Survey:
     ----------
     name : str
         What users select it by.
-    load : callable () -> mapping
+    load : callable () -> mapping or skyloom.surveys.ObservingConditions
         ``pixel_scale`` (arcsec/pixel), ``zero_point`` (AB mag for 1 e-/s), ``exptime`` (s), ``sky_level``
         (ADU/arcsec^2), ``gain`` (e-/ADU), ``read_noise`` (e-), ``wavelength`` (nm), ``psf`` (a
-        `galsim.GSObject`).
+        `galsim.GSObject`, or a callable (x, y, wavelength) that gives one: pixels, nm).
     summary : str
         One line for listings.
     """
@@ -163,15 +163,18 @@ class Population:
     ----------
     name : str
         What users select it by.
-    sample : callable (size, *, seed) -> Conditions
+    sample : callable (size, *, seed, **options) -> Conditions
         Draws `size` galaxies; the same for the same seed.
     summary : str
         One line for listings.
+    density : callable (**options) -> float, optional
+        Galaxies per square degree, for the same options as `sample`.
     """
 
     name: str
     sample: Callable[..., Any]
     summary: str = ""
+    density: Callable[..., float] | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import ClassVar
 
 __all__ = [
     "BadInputError",
+    "CatalogueError",
     "CheckpointError",
     "ConditionsError",
     "ConfigError",
@@ -52,6 +53,10 @@ class OutOfRangeError(BadInputError):
 
 class ModelNotFoundError(BadInputError):
     """No generator has this name; the message lists those that exist."""
+
+
+class CatalogueError(BadInputError):
+    """A catalogue on disk cannot be read, or what it says cannot be: file, column, row and value."""
 
 
 class CheckpointError(BadInputError):

@@ -16,6 +16,7 @@ __all__ = ["COMMANDS", "Settings", "skyloom"]
 
 COMMANDS: dict[str, str] = {
     "demo": "A mock survey field of learned galaxies, with a picture.",
+    "export": "Write galaxies as files that other simulators read.",
     "ingest": "Turn files of real galaxies into one HDF5 file of cutouts.",
     "models": "List the models, or show one model's card.",
     "plugins": "List what is registered, and the hooks it implements.",

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from skyloom.cutouts.btk_file import BtkBand, bands_of, pixel_scale_of
 from skyloom.cutouts.detect import segment
 from skyloom.cutouts.framing import frame
-from skyloom.cutouts.safe_hdf5 import check_file
+from skyloom.safe_hdf5 import check_file
 from skyloom.cutouts.shape import semi_major_of
 from skyloom.cutouts.sidecar import read_sidecar
 from skyloom.errors import CutoutError

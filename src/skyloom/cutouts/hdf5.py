@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from skyloom.cutouts.safe_hdf5 import check_file
+from skyloom.safe_hdf5 import check_file
 from skyloom.errors import CutoutError
 from skyloom.stamps import FIT_COLUMNS, SCALAR_COLUMNS, Cutout, CutoutSet, SersicFit
 

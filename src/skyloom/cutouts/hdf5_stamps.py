@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from skyloom.cutouts.bands import wavelength_of
 from skyloom.cutouts.centred import cut_centred
 from skyloom.cutouts.psfs import centred_psf
-from skyloom.cutouts.safe_hdf5 import check_file
+from skyloom.safe_hdf5 import check_file
 from skyloom.cutouts.sky_groups import sky_groups
 from skyloom.cutouts.thresholded import cut_thresholded, looks_thresholded
 from skyloom.errors import CutoutError

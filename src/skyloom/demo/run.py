@@ -61,7 +61,7 @@ def run_demo(
 
     out = Path(out)
     overrides = {**(overrides or {}), "input.learned_galaxies.model": model}
-    files = render_config(configuration_file(), out, overrides=overrides, nproc=nproc, logger=logger)
+    files = render_config(configuration_file(), out, overrides=overrides, nproc=nproc, overwrite=True, logger=logger)
     if files.failed or not files.written:
         raise RenderError("; ".join(f"{name}: {why}" for name, why in files.failed.items()) or "no image was made")
     image = files.written[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Any, cast, get_args
 
 from galsim.config import GetAllParams, InputLoader, RegisterInputType
@@ -11,24 +10,13 @@ from galsim.config import GetAllParams, InputLoader, RegisterInputType
 from skyloom.conditions import Conditions
 from skyloom.errors import ConfigError
 from skyloom.galsim_config.checks import check_keys
+from skyloom.galsim_config.decoding import Slot
 from skyloom.galsim_config.identity import note_random_seed
 from skyloom.galsim_config.threads import keep_one_thread, one_torch_thread
-from skyloom.profiles import GeneratorSpec, OutOfRange, ProfileRequest
+from skyloom.profiles import GeneratorSpec, OutOfRange, ProfileBatch, ProfileRequest
 from skyloom.rng import check_seed
 
-__all__ = ["DrawnGalaxy", "LearnedGalaxies", "LearnedGalaxiesLoader"]
-
-_CACHED = 8  # galaxies; more than one is asked for twice only within a stamp or a ring
-
-
-@dataclass(frozen=True)
-class DrawnGalaxy:
-    """One galaxy, and how it was drawn."""
-
-    profile: Any
-    """The `skyloom.LearnedGalaxy`."""
-    truth: dict[str, Any]
-    """What `LearnedGalaxyValue` gives: see `skyloom.galsim_config.value`."""
+__all__ = ["LearnedGalaxies", "LearnedGalaxiesLoader"]
 
 
 class LearnedGalaxies:
@@ -48,6 +36,9 @@ class LearnedGalaxies:
         Observed wavelength in nm, likewise.
     seed : int, optional
         Of the galaxies' structure; follows ``image.random_seed`` when left out.
+    look_ahead : int
+        Objects whose galaxies are decoded together where GalSim asks for one at a time; 0 for no such thing. It
+        changes the time, never the galaxies.
 
     Raises
     ------
@@ -62,6 +53,7 @@ class LearnedGalaxies:
         zero_point: float | None = None,
         wavelength: float | None = None,
         seed: int | None = None,
+        look_ahead: int = 16,
     ) -> None:
         if out_of_range not in get_args(OutOfRange):
             raise ConfigError(
@@ -73,7 +65,11 @@ class LearnedGalaxies:
         self.zero_point = zero_point
         self.wavelength = wavelength
         self.seed = None if seed is None else check_seed(seed)
-        self._cache: OrderedDict[Any, DrawnGalaxy] = OrderedDict()
+        if look_ahead < 0:
+            raise ConfigError(f"input.learned_galaxies: look_ahead must be at least 0, not {look_ahead}")
+        self.look_ahead = look_ahead
+        self.kept: OrderedDict[Any, Slot] = OrderedDict()
+        """Galaxies decoded before, by `Slot.key`."""
 
     @property
     def spec(self) -> GeneratorSpec:
@@ -83,15 +79,14 @@ class LearnedGalaxies:
         with one_torch_thread():
             return load_model(self.model).spec
 
-    def draw(self, seed: int, **columns: Any) -> DrawnGalaxy:
-        """One galaxy.
+    def request(self, seed: int, conditions: Conditions) -> ProfileBatch:
+        """Profiles of galaxies.
 
         Parameters
         ----------
         seed : int
-            Of its structure, used unless the input has its own.
-        **columns
-            One value for each column of `skyloom.Conditions`, ``galaxy_id`` among them.
+            Of their structure.
+        conditions : Conditions
 
         Raises
         ------
@@ -100,36 +95,20 @@ class LearnedGalaxies:
         """
         from skyloom.generators.registry import request_profiles
 
-        seed = seed if self.seed is None else self.seed
-        key = (seed, *sorted(columns.items()))
-        if key not in self._cache:
-            conditions = Conditions(**{name: [value] for name, value in columns.items()})
-            request = ProfileRequest(conditions, seed, generator=self.model, out_of_range=self.out_of_range)
-            with one_torch_thread():
-                batch = request_profiles(request)
-            self._cache[key] = DrawnGalaxy(batch[0], _truth(conditions, batch))
-            while len(self._cache) > _CACHED:
-                self._cache.popitem(last=False)
-        return self._cache[key]
-
-
-def _truth(conditions: Conditions, batch: Any) -> dict[str, Any]:
-    drawn = ("galaxy_id", "flux", "half_light_radius", "sersic_n", "q", "beta")
-    return {
-        **{name: values[0].item() for name, values in conditions.as_dict().items()},
-        **{name: getattr(batch, name)[0].item() for name in drawn},
-        "drawn_from": str(batch.drawn_from[0]),
-        "generator": batch.generator,
-        "weights": batch.weights_sha256,
-        "seed": batch.seed,
-    }
+        with one_torch_thread():
+            return request_profiles(
+                ProfileRequest(conditions, seed, generator=self.model, out_of_range=self.out_of_range)
+            )
 
 
 class LearnedGalaxiesLoader(InputLoader):
     """Checks the section, and says in each image which model and weights draw its galaxies."""
 
     section = "input.learned_galaxies"
-    params = {"model": str, "out_of_range": str, "zero_point": float, "wavelength": float, "seed": int}
+    params = {
+        "model": str, "out_of_range": str, "zero_point": float, "wavelength": float, "seed": int,
+        "look_ahead": int,
+    }  # fmt: skip
 
     def getKwargs(self, config: dict[str, Any], base: dict[str, Any], logger: Any) -> tuple[dict[str, Any], bool]:
         """Arguments of `LearnedGalaxies`; safe to keep when none of them changes from file to file."""

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from galsim import Angle, GSParams
+import galsim
+from galsim import Angle
 from galsim.config import GetAllParams, GetInputObj, RegisterObjectType
 
-from skyloom.errors import BadInputError, ConfigError
+from skyloom.errors import ConfigError
 from skyloom.galsim_config.checks import check_keys
+from skyloom.galsim_config.collect import COLLECTOR
+from skyloom.galsim_config.decoding import Slot
 from skyloom.galsim_config.identity import random_galaxy_id, run_seed
 from skyloom.galsim_config.input_learned import LearnedGalaxies
+from skyloom.galsim_config.look_ahead import CAPTURE, decode_ahead
+from skyloom.galsim_config.pending import PendingTruth
 
 __all__ = ["build_learned_galaxy", "draw_for_config"]
 
@@ -81,6 +86,7 @@ def draw_for_config(
     Returns
     -------
     skyloom.LearnedGalaxy
+        Or what becomes one, where an image draws its galaxies together.
     """
     if "galaxy_id" not in values:
         values["galaxy_id"] = random_galaxy_id(config, base, logger)
@@ -89,22 +95,19 @@ def draw_for_config(
             values[name] = getattr(galaxies, name)
     if "beta" in values:
         values["beta"] = float(values["beta"].rad)
-    obj_num = base.get("obj_num", 0)
-    try:
-        drawn = galaxies.draw(run_seed(base), **values)
-    except BadInputError as exc:  # its row is one of one galaxy: the object says more
-        galaxy = f"galaxy {values['galaxy_id']}"
-        text = str(exc).removeprefix(f"{galaxy} (row 0): ").replace(f", row 0 ({galaxy})", "")
-        raise type(exc)(f"object {obj_num}, {galaxy}: {text}") from exc
-    config["_learned_truth"] = drawn.truth
-    if logger:
-        logger.debug("obj %d: LearnedGalaxy %s", obj_num, drawn.truth)
-        if drawn.truth["drawn_from"] in ("clipped", "parametric") and galaxies.spec.grid_size:
-            logger.info(
-                "obj %d: galaxy %d is outside the range of %s: %s",
-                obj_num, values["galaxy_id"], galaxies.model, drawn.truth["drawn_from"],
-            )  # fmt: skip
-    return drawn.profile.withGSParams(GSParams(**gsparams)) if gsparams else drawn.profile
+    seed = run_seed(base) if galaxies.seed is None else galaxies.seed
+    slot = Slot(galaxies, seed, values, base.get("obj_num", 0))
+    if CAPTURE in base:  # somebody only wants to know what will be asked for
+        base[CAPTURE].append(slot)
+        return galsim.Gaussian(sigma=1.0)
+    if COLLECTOR in base:
+        config["_learned_truth"] = PendingTruth(slot)
+        return base[COLLECTOR].pend(slot, base, gsparams)
+    decode_ahead(slot, base)
+    config["_learned_truth"] = slot.truth()
+    slot.report(logger)
+    galaxy = slot.galaxy()
+    return galaxy.withGSParams(galsim.GSParams(**gsparams)) if gsparams else galaxy
 
 
 RegisterObjectType("LearnedGalaxy", build_learned_galaxy, input_type="learned_galaxies")

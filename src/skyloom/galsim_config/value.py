@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from galsim.config import GetAllParams, GetFromConfig, RegisterValueType
@@ -9,7 +10,7 @@ from galsim.config import GetAllParams, GetFromConfig, RegisterValueType
 from skyloom.errors import ConfigError
 from skyloom.galsim_config.checks import check_keys
 
-__all__ = ["FIELDS", "learned_galaxy_value"]
+__all__ = ["FIELDS", "learned_galaxy_value", "truth_value"]
 
 FIELDS = (
     "galaxy_id", "mag", "flux", "zero_point", "half_light_radius", "sersic_n", "q", "beta", "wavelength",
@@ -43,11 +44,18 @@ def learned_galaxy_value(config: dict[str, Any], base: dict[str, Any], value_typ
     section = GetFromConfig(base, where)
     if not isinstance(section, dict) or "_learned_truth" not in section:
         raise ConfigError(f"type LearnedGalaxyValue: no learned galaxy has been drawn in '{where}'")
-    value = section["_learned_truth"].get(name, float("nan"))
     if value_type is not None:
-        return value_type(value), False
-    # A truth table asks for no type, and GalSim writes its integers with 32 bits, whatever is lost.
-    return (str(value) if isinstance(value, int) and not -(2**31) <= value < 2**31 else value), False
+        return value_type(section["_learned_truth"].get(name, float("nan"))), False
+    return truth_value(section["_learned_truth"], name), False
+
+
+def truth_value(truth: Mapping[str, Any], field: str) -> Any:
+    """Value of a field in a truth table: NaN when it is not known, text for an integer beyond 32 bits.
+
+    A truth table asks for no type, and GalSim writes its integers with 32 bits, whatever is lost.
+    """
+    value = truth.get(field, float("nan"))
+    return str(value) if isinstance(value, int) and not -(2**31) <= value < 2**31 else value
 
 
 RegisterValueType("LearnedGalaxyValue", learned_galaxy_value, [float, int, str, None])

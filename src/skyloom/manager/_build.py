@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 BUILTIN: tuple[str, ...] = (
     "skyloom.generators.builtin",
     "skyloom.cutouts.builtin",
+    "skyloom.surveys.builtin",
+    "skyloom.populations.builtin",
     "skyloom.validate.builtin",
 )
 """Modules with hook implementations of our own; plugins like any other, registered first."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 import galsim
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len
+from scipy.fft import irfft2, next_fast_len, rfft2
 
 from skyloom.errors import RenderError
 from skyloom.physics.kgrid import KGrid
@@ -43,6 +43,7 @@ class Psf:
     def __init__(self, profile: galsim.GSObject) -> None:
         self.profile = profile.withGSParams(maxk_threshold=_MAXK_THRESHOLD)
         self._images: dict[int, NDArray[np.float64]] = {}
+        self._edges: dict[int, float] = {}
         self.otfs: dict[tuple[KGrid, float, bool], NDArray[np.complex128] | NDArray[np.float64]] = {}
         self.maxk = 1.03 ** math.ceil(math.log(self.profile.maxk) / math.log(1.03) - 1e-9)
 
@@ -56,7 +57,7 @@ class Psf:
         return KGrid(period=samples * self.step, size=(samples + 1) // 2)
 
     def _image(self, samples: int) -> NDArray[np.float64]:
-        """Surface brightness on an even grid three times as large; its origin is pixel [side / 2, side / 2].
+        """Surface brightness on an even grid three times as large; its origin is pixel [0, 0], and it wraps around.
 
         Its own periodic copies put 3e-4 of an Airy pattern's flux into the cut.
         """
@@ -65,8 +66,8 @@ class Psf:
         if side not in self._images:
             spacing = 2 * math.pi / (side * self.step)
             array = self.profile.drawKImage(nx=side, ny=side, scale=spacing).array
-            image = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(array))).real
-            self._images[side] = image / self.step**2
+            half = np.concatenate([array[:, side // 2 :], array[:, :1]], axis=1)  # the image is real
+            self._images[side] = irfft2(np.fft.ifftshift(half, axes=0), s=(side, side)) / self.step**2
         return self._images[side]
 
     def transform(self, grid: KGrid) -> NDArray[np.complex128]:
@@ -74,11 +75,10 @@ class Psf:
         samples = 2 * grid.size - 1
         if samples > _MAX_CUT:
             return self._uncut(grid)
-        image = self._image(samples)
-        first = len(image) // 2 - samples // 2
-        cut = np.fft.ifftshift(image[first : first + samples, first : first + samples])
-        plane = np.fft.fft2(cut)[: grid.size] * self.step**2
-        return np.stack([plane[:, : grid.size], plane[:, -np.arange(grid.size)]])
+        pixels = np.fft.ifftshift(np.arange(samples) - samples // 2)
+        plane = rfft2(self._image(samples)[np.ix_(pixels, pixels)]) * self.step**2
+        other = plane[-np.arange(grid.size)].conj()  # of -k_x, which is that of -k_y turned round
+        return np.stack([plane[: grid.size], other])
 
     def _uncut(self, grid: KGrid) -> NDArray[np.complex128]:
         side = 2 * grid.size
@@ -90,7 +90,7 @@ class Psf:
     def peak(self, pixel_scale: float) -> float:
         """Central surface brightness of PSF and pixel, per square arcsec, for flux 1."""
         image = self._image(64)
-        centre = image[len(image) // 2, len(image) // 2]
+        centre = image[0, 0]
         # a pixel wider than the PSF spreads it further; the error of adding areas is nothing here
         return float(1.0 / (max(self.profile.flux, 1e-300) / max(centre, 1e-300) + pixel_scale**2))
 
@@ -98,10 +98,11 @@ class Psf:
         """Mean surface brightness half a period from the centre along an axis, per square arcsec, for flux 1."""
         if samples > _MAX_CUT:
             return 0.0
-        image = self._image(samples)
-        middle, reach = len(image) // 2, samples // 2
-        near = slice(middle - reach // 2, middle + reach // 2 + 1)
-        return float(max(np.abs(image[middle + reach, near]).mean(), np.abs(image[near, middle + reach]).mean()))
+        if samples not in self._edges:
+            image, reach = self._image(samples), samples // 2
+            near = np.arange(-(reach // 2), reach // 2 + 1)
+            self._edges[samples] = float(max(np.abs(image[reach, near]).mean(), np.abs(image[near, reach]).mean()))
+        return self._edges[samples]
 
 
 @lru_cache(maxsize=32)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from skyloom.errors import CutoutError
+from skyloom.errors import BadInputError, CutoutError
 
 __all__ = ["check_file"]
 
@@ -21,7 +21,7 @@ MAX_EXPANSION = 1_100
 """Declared over stored bytes; gzip cannot compress further than 1032."""
 
 
-def check_file(file: Any, path: Path) -> None:
+def check_file(file: Any, path: Path, error: type[BadInputError] = CutoutError) -> None:
     """Refuse a file that refers to anything outside itself or declares absurd shapes.
 
     Parameters
@@ -30,11 +30,13 @@ def check_file(file: Any, path: Path) -> None:
         Open for reading.
     path : Path
         To name in errors.
+    error : type
+        What is raised.
 
     Raises
     ------
-    CutoutError
-        With the name of the offending object.
+    BadInputError
+        Of class `error`, with the name of the offending object.
     """
     import h5py
 
@@ -45,32 +47,32 @@ def check_file(file: Any, path: Path) -> None:
         for key in group:
             seen += 1
             if seen > MAX_OBJECTS:
-                raise CutoutError(f"{path}: more than {MAX_OBJECTS} objects")
+                raise error(f"{path}: more than {MAX_OBJECTS} objects")
             name = f"{group.name.rstrip('/')}/{key}"
             link = group.get(key, getlink=True)
             if not isinstance(link, h5py.HardLink):
-                raise CutoutError(f"{path}: '{name}' is a {type(link).__name__}; links are refused")
+                raise error(f"{path}: '{name}' is a {type(link).__name__}; links are refused")
             item = group[key]
             if isinstance(item, h5py.Group):
                 pending.append(item)
             elif isinstance(item, h5py.Dataset):
-                _check_dataset(item, name, path)
+                _check_dataset(item, name, path, error)
             else:
-                raise CutoutError(f"{path}: '{name}' is neither a group nor a dataset")
+                raise error(f"{path}: '{name}' is neither a group nor a dataset")
 
 
-def _check_dataset(dataset: Any, name: str, path: Path) -> None:
+def _check_dataset(dataset: Any, name: str, path: Path, error: type[BadInputError]) -> None:
     if dataset.external:
-        raise CutoutError(f"{path}: '{name}' is stored in another file ({dataset.external[0][0]}); refused")
+        raise error(f"{path}: '{name}' is stored in another file ({dataset.external[0][0]}); refused")
     if dataset.is_virtual:
-        raise CutoutError(f"{path}: '{name}' is a virtual dataset; refused")
+        raise error(f"{path}: '{name}' is a virtual dataset; refused")
     # A table is a compound of plain columns, which is how astropy writes one.
     kinds = {dataset.dtype[i].base.kind for i in range(len(dataset.dtype))} or {dataset.dtype.kind}
     if not kinds <= set("biufS") or dataset.dtype.hasobject:
-        raise CutoutError(f"{path}: '{name}' has type {dataset.dtype}; only numbers and fixed-length text are read")
+        raise error(f"{path}: '{name}' has type {dataset.dtype}; only numbers and fixed-length text are read")
     size = dataset.size or 0
     declared = size * dataset.dtype.itemsize
     if declared > MAX_BYTES or any(side > MAX_SIDE for side in dataset.shape[1:]):
-        raise CutoutError(f"{path}: '{name}' declares the absurd shape {dataset.shape}")
+        raise error(f"{path}: '{name}' declares the absurd shape {dataset.shape}")
     if declared > 2**20 and declared > MAX_EXPANSION * dataset.id.get_storage_size():
-        raise CutoutError(f"{path}: '{name}' declares {declared} bytes and stores {dataset.id.get_storage_size()}")
+        raise error(f"{path}: '{name}' declares {declared} bytes and stores {dataset.id.get_storage_size()}")

@@ -1,0 +1,144 @@
+"""``output.learned_truth``: what was asked for and what was drawn, a row a learned galaxy, as FITS and Parquet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from galsim import CelestialCoord
+from galsim.config import GetCurrentValue, RegisterExtraOutput
+from galsim.config.extra import ExtraOutputBuilder
+
+from skyloom.files import whole_file
+from skyloom.galsim_config.checks import check_keys
+
+__all__ = ["COLUMNS", "LearnedTruthBuilder"]
+
+_ASKED = (
+    "mag", "flux", "zero_point", "half_light_radius", "sersic_n", "q", "beta", "redshift", "wavelength",
+)  # fmt: skip
+_DRAWN = ("flux", "half_light_radius", "sersic_n", "q", "beta")
+
+COLUMNS: dict[str, tuple[str, str]] = {
+    "galaxy_id": ("i8", ""),
+    "obj_num": ("i8", ""),
+    "image_num": ("i8", ""),
+    "x": ("f8", "pix"),
+    "y": ("f8", "pix"),
+    "ra": ("f8", "deg"),
+    "dec": ("f8", "deg"),
+    **{f"requested_{name}": ("f8", "") for name in _ASKED},
+    **{name: ("f8", "") for name in _DRAWN},
+    "drawn_from": ("U10", ""),
+    "out_of_range": ("U10", ""),
+    "generator": ("U64", ""),
+    "weights": ("U64", ""),
+    "latent_seed": ("u8", ""),
+}
+"""Type and unit by column; radii are in arcsec, ``beta`` in radians, ``flux`` in electrons before GalSim's own factors.
+
+``drawn_from`` says what was done with a galaxy: ``learned``, ``clipped`` to the model's range, or
+``parametric``; ``out_of_range`` is the policy. The structure follows from ``latent_seed``, ``galaxy_id`` and
+the weights. What is not known is NaN.
+"""
+_UNITS = {"half_light_radius": "arcsec", "beta": "rad", "wavelength": "nm", "mag": "mag", "zero_point": "mag"}
+
+
+class LearnedTruthBuilder(ExtraOutputBuilder):
+    """Collects the truth of the learned galaxies of a file.
+
+    The section has `file_name`, of the FITS table; the Parquet file beside it has its stem, and is left out
+    where pyarrow is not installed.
+    """
+
+    def processStamp(self, obj_num: int, config: dict[str, Any], base: dict[str, Any], logger: Any) -> None:
+        """Keep a row for each learned galaxy of this object."""
+        rows = [_row(truth, base) for truth in _truths(base.get("gal"), base)]
+        if rows:
+            self.scratch[obj_num] = rows
+
+    def finalize(self, config: dict[str, Any], base: dict[str, Any], main_data: Any, logger: Any) -> dict[str, Any]:
+        """Columns in the order of the objects."""
+        check_keys(config, "output.learned_truth", ["file_name", "dir", "hdu"])
+        rows = [row for number in sorted(self.scratch.keys()) for row in self.scratch[number]]
+        return {
+            name: np.array([row[name] for row in rows], dtype=kind) for name, (kind, _) in COLUMNS.items()
+        }  # fmt: skip
+
+    def writeFile(self, file_name: str, config: dict[str, Any], base: dict[str, Any], logger: Any) -> None:
+        """Write both tables."""
+        path = Path(file_name)
+        with whole_file(path) as temporary:
+            self.writeHdu(config, base, logger).writeto(temporary, overwrite=True)
+        try:
+            from pyarrow import parquet, table
+        except ImportError:
+            if logger:
+                logger.warning("%s: no Parquet file beside it, for pyarrow is not installed", file_name)
+            return
+        with whole_file(path.with_suffix(".parquet")) as temporary:
+            parquet.write_table(table(dict(self.final_data)), temporary)
+
+    def writeHdu(self, config: dict[str, Any], base: dict[str, Any], logger: Any) -> Any:
+        """The table as a FITS extension."""
+        from astropy.io.fits import table_to_hdu
+        from astropy.table import Table
+
+        columns = Table(self.final_data)
+        for name, (_, unit) in COLUMNS.items():
+            known = unit or _UNITS.get(name.removeprefix("requested_"), "")
+            if known:
+                columns[name].unit = known
+        return table_to_hdu(columns)
+
+
+def _truths(section: Any, base: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Truths of the galaxies that stand in an object's section now; not of a list's other items."""
+    if not isinstance(section, dict):
+        return
+    if "_learned_truth" in section:
+        yield section["_learned_truth"]
+        return
+    items = section.get("items")
+    if not isinstance(items, list):
+        return
+    if section.get("type") == "List":
+        index = GetCurrentValue("index", section, int, base)
+        items = items[index : index + 1] if isinstance(index, int) and index >= 0 else items[index:][:1]
+    for item in items:
+        yield from _truths(item, base)
+
+
+def _row(truth: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    asked = truth.get("requested", truth)
+    position, world = base.get("image_pos"), base.get("world_pos")
+    galaxies = next(
+        (objects[0] for key in ("learned_galaxies", "generative_model")
+         if (objects := base.get("_input_objs", {}).get(key))), None,
+    )  # fmt: skip
+    return {
+        "galaxy_id": truth["galaxy_id"],
+        "obj_num": base["obj_num"],
+        "image_num": base.get("image_num", 0),
+        "x": math.nan if position is None else position.x,
+        "y": math.nan if position is None else position.y,
+        "ra": world.ra.deg % 360 if isinstance(world, CelestialCoord) else math.nan,
+        "dec": world.dec.deg if isinstance(world, CelestialCoord) else math.nan,
+        **{f"requested_{name}": _number(asked.get(name)) for name in _ASKED},
+        **{name: _number(truth.get(name)) for name in _DRAWN},
+        "drawn_from": truth["drawn_from"],
+        "out_of_range": getattr(galaxies, "out_of_range", ""),
+        "generator": truth["generator"],
+        "weights": truth["weights"],
+        "latent_seed": truth["seed"],
+    }
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+RegisterExtraOutput("learned_truth", LearnedTruthBuilder())

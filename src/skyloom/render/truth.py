@@ -1,0 +1,31 @@
+"""A truth table beside every image that has learned galaxies."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Any
+
+from skyloom.render.tasks import Task
+
+__all__ = ["add_truth"]
+
+_INPUTS = ("learned_galaxies", "generative_model")
+
+
+def add_truth(config: dict[str, Any], task: Task) -> None:
+    """Add ``output.learned_truth`` to a configuration that draws learned galaxies and has no such section.
+
+    The tables are named after the image: ``f0.galaxies.fits`` and ``f0.galaxies.parquet`` for ``f0.fits``.
+
+    Parameters
+    ----------
+    config : dict
+        Of the file; altered.
+    task : Task
+        Says the name of the image.
+    """
+    sections = config.get("input")
+    if isinstance(sections, dict) and any(name in sections for name in _INPUTS):
+        stem = PurePath(task.name)
+        name = str(stem.with_name(stem.name.split(".fits")[0] + ".galaxies.fits"))
+        config["output"].setdefault("learned_truth", {"file_name": name})
