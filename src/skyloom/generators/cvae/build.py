@@ -15,8 +15,9 @@ from torch import Tensor
 from skyloom.errors import TrainingError
 from skyloom.generators.checkpoint import ModelCard, save_checkpoint
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions, usable
-from skyloom.generators.cvae.features import FEATURES, HINTS
+from skyloom.generators.cvae.features import FEATURES, HINTS, without_band
 from skyloom.generators.cvae.instrument import Jitter, encoder_input
+from skyloom.generators.cvae.posterior import Galaxies, joint_posterior
 from skyloom.generators.cvae.prior import Posteriors, Prior, fit_prior
 from skyloom.generators.cvae.simulated_stamps import with_simulated_structure
 from skyloom.generators.cvae.structure import winding
@@ -111,39 +112,47 @@ def build_model(
 
 @torch.no_grad()
 def wound_alike(trainer: Trainer, stamps: Stamps, simulated: int | None = None) -> Posteriors:
-    """Posteriors of all stamps and of simulated structure, each mirrored where needed so that all wind the same way.
+    """Posteriors of all galaxies and of simulated structure, each mirrored where needed so that all wind the same way.
 
     Parameters
     ----------
     trainer : Trainer
     stamps : Stamps
     simulated : int, optional
-        How many stamps of simulated structure; half as many as real ones by default.
+        How many galaxies of simulated structure; half as many as real ones by default.
     """
     torch.manual_seed(trainer.config.seed)
-    count = len(stamps) // 2 if simulated is None else simulated
-    parts = [(stamps.subset(i.tolist()), True) for i in torch.arange(len(stamps)).split(32)]
-    for i in (torch.arange(count) % len(stamps)).split(32):
-        parts.append((with_simulated_structure(stamps.subset(i.tolist()), len(i), brighter=8.0), False))
-    means, variances = [], []
-    for part, _ in parts:
-        mean, log_variance, wound = _encode(trainer, part, mirror=False)
-        other_mean, other_variance, other_wound = _encode(trainer, part, mirror=True)
+    galaxies = Galaxies.of(stamps)
+    count = galaxies.count // 2 if simulated is None else simulated
+    parts = [(stamps.subset(rows.tolist()), part, True) for rows, part in galaxies.batches(16)]
+    real = list(parts)
+    made = 0
+    while made < count:
+        old, part, _ = real[made // 16 % len(real)]
+        parts.append((with_simulated_structure(old, part, part.count, brighter=8.0), part, False))
+        made += part.count
+    rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    for part_stamps, part, is_real in parts:
+        mean, log_variance, wound = _encode(trainer, part_stamps, part, mirror=False)
+        other_mean, other_variance, other_wound = _encode(trainer, part_stamps, part, mirror=True)
         turn = (wound < other_wound)[:, None]
-        means.append(torch.where(turn, other_mean, mean))
-        variances.append(torch.where(turn, other_variance, log_variance))
-    return Posteriors(
-        torch.cat(means),
-        torch.cat(variances),
-        torch.cat([part.features for part, _ in parts]),
-        torch.cat([torch.full((len(part),), real) for part, real in parts]),
-    )
+        rows.append(
+            (
+                torch.where(turn, other_mean, mean),
+                torch.where(turn, other_variance, log_variance),
+                without_band(part.mean(part_stamps.features)),
+                torch.full((part.count,), is_real),
+            )
+        )
+    return Posteriors(*(torch.cat(values) for values in zip(*rows, strict=True)))
 
 
-def _encode(trainer: Trainer, stamps: Stamps, *, mirror: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _encode(trainer: Trainer, stamps: Stamps, galaxies: Galaxies, *, mirror: bool) -> tuple[Tensor, Tensor, Tensor]:
     y, index = stamps.features, torch.arange(len(stamps))
-    mean, log_variance = trainer.encoder(encoder_input(stamps, index, Jitter(stamps.q, mirror)), y)
-    return mean, log_variance, winding(trainer.decoder(mean, y))
+    jitter = Jitter(stamps.q, mirror).spread(index, galaxies.frame)
+    told, precise = trainer.encoder(encoder_input(stamps, index, jitter), y)
+    mean, log_variance = joint_posterior(told, precise, galaxies)
+    return mean, log_variance, winding(trainer.decoder(mean, y[galaxies.first]))
 
 
 def _flatten(part: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, np.ndarray]]:

@@ -50,7 +50,8 @@ class Stamps:
         Disc with its major axis along x to pixels.
     offset : Tensor, shape (N, 2)
         Of the galaxy from the stamp's true centre, pixels.
-    angle, sersic_n, q, flux : Tensor, shape (N,)
+    angle, sersic_n, q, flux, half_light_radius : Tensor, shape (N,)
+        The radius in arcsec.
     features : Tensor, shape (N, WIDTH)
     correlation, independent : Tensor, shape (N,)
         Of the noise of neighbouring pixels; share of pixels that are independent.
@@ -76,6 +77,7 @@ class Stamps:
     sersic_n: Tensor
     q: Tensor
     flux: Tensor
+    half_light_radius: Tensor
     features: Tensor
     correlation: Tensor
     independent: Tensor
@@ -165,6 +167,7 @@ class Stamps:
             sersic_n=sersic_n,
             q=_tensor(conditions.q),
             flux=flux,
+            half_light_radius=_tensor(conditions.half_light_radius),
             features=condition_features(conditions),
             correlation=_tensor(correlation),
             independent=independent,

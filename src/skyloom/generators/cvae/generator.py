@@ -17,17 +17,17 @@ from skyloom.errors import BadInputError, CheckpointError
 from skyloom.frames import grid_angle, profile_jacobian
 from skyloom.generators.checkpoint import ModelCard, load_checkpoint
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions
-from skyloom.generators.cvae.evidence import evidence_gain
+from skyloom.generators.cvae.evidence import evidence_gain, model_residuals, posterior_of
 from skyloom.generators.cvae.fast_grid import FastGrid
-from skyloom.generators.cvae.features import condition_features
+from skyloom.generators.cvae.features import condition_features, without_band
 from skyloom.generators.cvae.instrument import (
     GridGeometry,
-    encoder_input,
     grid_points,
     log_likelihood,
     observe,
 )
 from skyloom.generators.cvae.net import Architecture, Decoder, Encoder
+from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import Prior
 from skyloom.generators.ranges import apply_policy
 from skyloom.normalise import dilation
@@ -114,7 +114,7 @@ class CVAEGenerator:
         parts = []
         for start in range(0, len(y), BATCH):
             pieces = [_padded(t[start : start + BATCH]) for t in (y, noise, n, angle)]
-            z, mirrored = self.prior.draw(pieces[0], pieces[1], temperature)
+            z, mirrored = self.prior.draw(without_band(pieces[0]), pieces[1], temperature)
             parts.append(self.decode(z, pieces[0], pieces[2], pieces[3], mirrored))
         return torch.cat(parts)[: len(y)].numpy()
 
@@ -164,6 +164,8 @@ class CVAEGenerator:
     def reconstruct(self, cutouts: Sequence[Cutout]) -> ProfileBatch:
         """The profiles of real galaxies: posterior mean of the latents, on each cutout's own Sersic fit.
 
+        Cutouts of one galaxy (same source and id) in several bands share one posterior.
+
         Parameters
         ----------
         cutouts : sequence of Cutout
@@ -182,26 +184,27 @@ class CVAEGenerator:
         items = list(cutouts)
         stamps = Stamps.from_cutouts(items)
         conditions = fitted_conditions(items)
-        residuals, amplitudes = [], []
-        for index in torch.arange(len(stamps)).split(BATCH):
-            y = stamps.features[index]
-            mean, _ = self.encoder(encoder_input(stamps, index), y)
-            upright = torch.zeros(len(index), dtype=torch.bool)
-            residual = self.decode(mean, y, stamps.sersic_n[index], stamps.angle[index], upright)
-            amplitudes.append(log_likelihood(observe(residual, stamps, index), stamps, index)[2])
-            residuals.append(residual)
-        residual_grids = torch.cat(residuals).numpy()
+        residuals = torch.zeros(len(stamps), GRID_SIZE, GRID_SIZE)
+        amplitudes = torch.zeros(len(stamps))
+        for index, galaxies in Galaxies.of(stamps).batches(BATCH):
+            mean, _, still = posterior_of(self.encoder, stamps, index, galaxies)
+            z = mean[galaxies.row]
+            residuals[index] = model_residuals(self.decoder, stamps, index, z, stamps.features[index], still)
+            amplitudes[index] = log_likelihood(observe(residuals[index], stamps, index), stamps, index)[2]
+        residual_grids = residuals.numpy()
         stretch = dilation(residual_grids, GRID_SCALE, conditions.sersic_n)
         share = 1 + residual_grids.sum((1, 2), dtype=np.float64) * GRID_SCALE**2
         conditions = conditions.replace(
-            flux=conditions.flux * torch.cat(amplitudes).numpy() * share,
+            flux=conditions.flux * amplitudes.numpy() * share,
             half_light_radius=conditions.half_light_radius * stretch,
         )
         batch = self._batch(conditions, residual_grids, np.full(len(items), "learned", "<U10"), 0)
         offset = np.array([[c.fit.dx, c.fit.dy] for c in items if c.fit is not None])
         return replace(batch, offset=offset, galaxy_id=np.array([c.galaxy_id for c in items], np.int64))
 
-    def held_out(self, cutouts: Sequence[Cutout], draws: int = 3) -> dict[str, NDArray[np.float64]]:
+    def held_out(
+        self, cutouts: Sequence[Cutout], draws: int = 3, together: bool = False
+    ) -> dict[str, NDArray[np.float64]]:
         """How much better than their Sersic fits the model explains cutouts, a bound on the gain in log evidence.
 
         Parameters
@@ -210,6 +213,9 @@ class CVAEGenerator:
             With Sersic fits, of one stamp size.
         draws : int
             Latents drawn for the expectation.
+        together : bool
+            Judge all cutouts of one galaxy by their joint posterior: figures are then a galaxy, in the order of first
+            appearance, not a cutout.
 
         Returns
         -------
@@ -219,7 +225,7 @@ class CVAEGenerator:
         stamps = Stamps.from_cutouts(list(cutouts))
         with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not ours
             torch.manual_seed(0)
-            found = evidence_gain(self.encoder, self.decoder, stamps, draws)
+            found = evidence_gain(self.encoder, self.decoder, stamps, draws, Galaxies.of(stamps) if together else None)
         return {name: values.double().numpy() for name, values in found.items()}
 
 

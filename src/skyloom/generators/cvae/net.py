@@ -61,7 +61,10 @@ def _q_of(y: Tensor) -> Tensor:
 
 
 class Encoder(nn.Module):
-    """Mean and log variance of q(z | x, y).
+    """Mean and log variance of q(z | x, y) of one stamp.
+
+    The network gives what the stamp alone says of each latent, a mean and a precision; with the prior N(0, 1) they make
+    the posterior. Those of several stamps of one galaxy multiply: see `skyloom.generators.cvae.posterior`.
 
     Parameters
     ----------
@@ -101,11 +104,12 @@ class Encoder(nn.Module):
             x = F.silu(film(norm(conv(x)), y))
             levels.append(x)
         pooled = torch.cat([x.mean(3), x.std(3)], 1).flatten(1)
-        mean_g, var_g = self.globals(self.hidden(pooled)).chunk(2, 1)
+        told_g, precision_g = self.globals(self.hidden(pooled)).chunk(2, 1)
         position = position_channels(LATENT_ROWS, LATENT_COLUMNS, q)
-        mean_l, var_l = self.local(torch.cat([levels[1], upsample(x), position], 1)).chunk(2, 1)
-        mean = torch.cat([mean_g, mean_l.flatten(1)], 1)
-        return mean, torch.cat([var_g, var_l.flatten(1)], 1).clamp(-9, 2)
+        told_l, precision_l = self.local(torch.cat([levels[1], upsample(x), position], 1)).chunk(2, 1)
+        log_precision = torch.cat([precision_g, precision_l.flatten(1)], 1).clamp(-9, 8)
+        mean = torch.cat([told_g, told_l.flatten(1)], 1) * torch.sigmoid(log_precision)
+        return mean, -F.softplus(log_precision)
 
 
 class Decoder(nn.Module):
@@ -123,8 +127,8 @@ class Decoder(nn.Module):
         self.arch = arch
         w, context = arch.width, WIDTH + arch.global_latents
         self.profile = nn.Linear(context, 24 * LATENT_ROWS)
-        inputs = (24 + arch.local_channels + _POSITION, w, w + _POSITION, w // 2)
-        outputs = (w, w, w // 2, w // 2)
+        inputs = (24 + arch.local_channels + _POSITION, w, w // 2 + _POSITION, w // 2)
+        outputs = (w, w // 2, w // 2, w // 2)  # half the channels before the finer level, where they cost most
         self.convs = nn.ModuleList(DiscConv(a, b) for a, b in zip(inputs, outputs, strict=True))
         self.norms = nn.ModuleList(nn.GroupNorm(4, c) for c in outputs)
         self.films = nn.ModuleList(Film(c, context) for c in outputs)

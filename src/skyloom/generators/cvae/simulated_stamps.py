@@ -8,19 +8,23 @@ import torch
 from torch import Tensor
 
 from skyloom.generators.cvae.data import GRID_SIZE, Stamps
-from skyloom.generators.cvae.instrument import GridGeometry, grid_points, observe, residual_grid
+from skyloom.generators.cvae.instrument import GridGeometry, Jitter, grid_points, observe, residual_grid
+from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.simulate import simulate_structure
 
 __all__ = ["with_simulated_structure"]
 
 
 @torch.no_grad()
-def with_simulated_structure(stamps: Stamps, count: int, brighter: float = 4.0) -> Stamps:
-    """Replace the first `count` stamps' images.
+def with_simulated_structure(stamps: Stamps, galaxies: Galaxies, count: int, brighter: float = 4.0) -> Stamps:
+    """Replace the images of the first `count` galaxies.
 
     Parameters
     ----------
     stamps : Stamps
+        In the order of their galaxies.
+    galaxies : Galaxies
+        Which of the stamps show one galaxy.
     count : int
     brighter : float
         Simulated stamps have up to so many times less noise than the real ones, evenly in the logarithm.
@@ -32,12 +36,15 @@ def with_simulated_structure(stamps: Stamps, count: int, brighter: float = 4.0) 
     """
     if count == 0:
         return stamps
-    index = torch.arange(count)
-    grid = GridGeometry.of(grid_points(GRID_SIZE, stamps.grid_scale, stamps.angle[index]))
-    f = simulate_structure(stamps.sersic_n[index], stamps.q[index])
+    index = torch.nonzero(galaxies.row < count)[:, 0]
+    row, first = galaxies.row[index], galaxies.first[:count]
+    frame = Jitter(stamps.q[index], mirror=False).spread(torch.arange(len(index)), galaxies.frame[index])
+    grid = GridGeometry.of(grid_points(GRID_SIZE, stamps.grid_scale, stamps.angle[index]), frame)
+    f = simulate_structure(stamps.sersic_n[first], stamps.q[first])[row]
+    count = len(index)
     residual = residual_grid(f, grid, stamps.sersic_n[index])
     share = 1 + residual.sum((1, 2)) * stamps.grid_scale**2
-    quiet = brighter ** -torch.rand(count)[:, None, None]
+    quiet = brighter ** -torch.rand(len(first))[row][:, None, None]
     noise = stamps.sigma_noise[index] * quiet
     image = observe(residual, stamps, index) / share[:, None, None]
     image = (image + noise * _correlated(stamps.correlation[index], image.shape[-1])) * stamps.mask[index]
