@@ -63,8 +63,8 @@ def _q_of(y: Tensor) -> Tensor:
 class Encoder(nn.Module):
     """Mean and log variance of q(z | x, y) of one stamp.
 
-    The network gives what the stamp alone says of each latent, a mean and a precision; with the prior N(0, 1) they make
-    the posterior. Those of several stamps of one galaxy multiply: see `skyloom.generators.cvae.posterior`.
+    Its variances are at most 1, the prior's: what a stamp adds to the precision cannot be negative, so that posteriors
+    of several stamps of one galaxy can be multiplied (`skyloom.generators.cvae.posterior`).
 
     Parameters
     ----------
@@ -104,12 +104,11 @@ class Encoder(nn.Module):
             x = F.silu(film(norm(conv(x)), y))
             levels.append(x)
         pooled = torch.cat([x.mean(3), x.std(3)], 1).flatten(1)
-        told_g, precision_g = self.globals(self.hidden(pooled)).chunk(2, 1)
+        mean_g, precision_g = self.globals(self.hidden(pooled)).chunk(2, 1)
         position = position_channels(LATENT_ROWS, LATENT_COLUMNS, q)
-        told_l, precision_l = self.local(torch.cat([levels[1], upsample(x), position], 1)).chunk(2, 1)
-        log_precision = torch.cat([precision_g, precision_l.flatten(1)], 1).clamp(-9, 8)
-        mean = torch.cat([told_g, told_l.flatten(1)], 1) * torch.sigmoid(log_precision)
-        return mean, -F.softplus(log_precision)
+        mean_l, precision_l = self.local(torch.cat([levels[1], upsample(x), position], 1)).chunk(2, 1)
+        log_precision = torch.cat([precision_g, precision_l.flatten(1)], 1) - 2  # begin with saying little
+        return torch.cat([mean_g, mean_l.flatten(1)], 1), -F.softplus(log_precision.clamp(-6, 8))
 
 
 class Decoder(nn.Module):
