@@ -41,6 +41,8 @@ class FitFlag(IntFlag):
     """No fit: the numbers are not finite."""
     UNRESOLVED = 256
     """Half-light radius below 0.3 of the PSF's: its n and q are not known."""
+    OWN_SHAPE = 512
+    """Centre, q and beta are this band's own: those its galaxy has in the other bands do not fit it."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ class Cutout:
         Only pixels above an isophote were kept (mask): the wings are missing, not zero.
     noise_correlation : float
         Mean correlation of the noise of adjacent pixels.
+    centre_x, centre_y : float
+        The stamp's true centre in a frame that all bands of the galaxy share, arcsec. NaN: not known.
     fit : SersicFit or None
         None: not measured.
     """
@@ -148,6 +152,8 @@ class Cutout:
     redshift: float = float("nan")
     thresholded: bool = False
     noise_correlation: float = 0.0
+    centre_x: float = float("nan")
+    centre_y: float = float("nan")
     fit: SersicFit | None = None
 
 

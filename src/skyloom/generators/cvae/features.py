@@ -9,7 +9,16 @@ from torch import Tensor
 from skyloom.conditions import Conditions
 from skyloom.generators.ranges import condition_values
 
-__all__ = ["FEATURES", "HINTS", "OPTIONAL", "WIDTH", "condition_features", "hide", "without_band"]
+__all__ = [
+    "FEATURES",
+    "HINTS",
+    "OPTIONAL",
+    "WIDTH",
+    "condition_features",
+    "hide",
+    "known_values",
+    "without_band",
+]
 
 FEATURES = ("sersic_n", "q", "half_light_radius", "surface_brightness", "wavelength", "redshift")
 OPTIONAL = ("surface_brightness", "wavelength", "redshift")
@@ -82,3 +91,17 @@ def without_band(y: Tensor) -> Tensor:
     for name in BAND_DEPENDENT:
         hide(y, name, everyone)
     return y
+
+
+def known_values(features: Tensor, name: str) -> Tensor:
+    """What `condition_features` was given for one input, NaN where unknown; shape (N,)."""
+    centre, width = _SCALE[name]
+    x = features[:, FEATURES.index(name)] * width + centre
+    if name in _LOGARITHM:
+        x = torch.exp(x)
+    elif name == "redshift":
+        x = torch.expm1(x)
+    if name not in OPTIONAL:
+        return x
+    unknown = features[:, len(FEATURES) + OPTIONAL.index(name)] > 0.5
+    return torch.where(unknown, torch.full_like(x, torch.nan), x)

@@ -16,21 +16,20 @@ from torch import Tensor
 
 from skyloom.generators.cvae.data import Stamps
 from skyloom.generators.cvae.frame import map_coordinates, nodes, sample_map
+from skyloom.generators.cvae.likelihood import Likelihood, log_likelihood
 from skyloom.physics.draw_arrays import draw_arrays
 from skyloom.physics.sersic import sersic_surface_brightness
 
 __all__ = [
     "GridGeometry",
     "Jitter",
+    "Likelihood",
     "encoder_input",
     "grid_points",
     "log_likelihood",
     "observe",
     "residual_grid",
 ]
-
-STUDENT_DOF = 30.0
-"""Degrees of freedom of the pixel likelihood: near Gaussian, with tails for what the noise model leaves out."""
 
 
 class Jitter:
@@ -199,23 +198,3 @@ def observe(residual: Tensor, stamps: Stamps, index: Tensor) -> Tensor:
         stamps.flux[index], stamps.otf[index],
         grid=stamps.k_grid, pixel_scale=1.0, stamp_size=stamps.image.shape[-1],
     )  # fmt: skip
-
-
-def log_likelihood(model: Tensor, stamps: Stamps, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Log likelihood of stamps, the amplitude of the model fitted.
-
-    The pixel terms are multiplied by the stamp's share of independent pixels: correlated noise makes neighbours say
-    the same thing twice.
-
-    Returns
-    -------
-    log_likelihood, chi2, amplitude : Tensor, shape (B,)
-        In nats up to a constant; sum of squares over usable pixels.
-    """
-    weight = stamps.mask[index] / stamps.sigma[index]
-    data, model = weight * stamps.image[index], weight * model
-    norm = (model * model).sum((1, 2)).clamp(min=1e-9)
-    amplitude = ((data * model).sum((1, 2)) / norm).clamp(0.5, 2.0)
-    square = (data - amplitude[:, None, None] * model) ** 2
-    pixels = -0.5 * (STUDENT_DOF + 1) * torch.log1p(square / STUDENT_DOF)
-    return stamps.independent[index] * pixels.sum((1, 2)), square.sum((1, 2)), amplitude

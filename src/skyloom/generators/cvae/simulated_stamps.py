@@ -8,9 +8,13 @@ import torch
 from torch import Tensor
 
 from skyloom.generators.cvae.data import GRID_SIZE, Stamps
+from skyloom.generators.cvae.features import known_values
 from skyloom.generators.cvae.instrument import GridGeometry, Jitter, grid_points, observe, residual_grid
+from skyloom.generators.cvae.noise_filter import correlated_noise
 from skyloom.generators.cvae.posterior import Galaxies
-from skyloom.generators.cvae.simulate import simulate_structure
+from skyloom.generators.cvae.simulate import build_components, random_wavelengths, shade
+from skyloom.generators.cvae.simulate_parameters import draw_parameters
+from skyloom.generators.cvae.simulate_projection import without_sersic
 
 __all__ = ["with_simulated_structure"]
 
@@ -24,7 +28,8 @@ def with_simulated_structure(stamps: Stamps, galaxies: Galaxies, count: int, bri
     stamps : Stamps
         In the order of their galaxies.
     galaxies : Galaxies
-        Which of the stamps show one galaxy.
+        Which of the stamps show one galaxy: these share their structure, coloured by their wavelengths (rest frame
+        where the redshift is known).
     count : int
     brighter : float
         Simulated stamps have up to so many times less noise than the real ones, evenly in the logarithm.
@@ -36,18 +41,18 @@ def with_simulated_structure(stamps: Stamps, galaxies: Galaxies, count: int, bri
     """
     if count == 0:
         return stamps
-    index = torch.nonzero(galaxies.row < count)[:, 0]
-    row, first = galaxies.row[index], galaxies.first[:count]
-    frame = Jitter(stamps.q[index], mirror=False).spread(torch.arange(len(index)), galaxies.frame[index])
+    shown = galaxies.row < count
+    count = int(shown.sum())
+    index = torch.arange(count)
+    frame = Jitter(stamps.q[index], mirror=False).spread(index, galaxies.frame[index])
     grid = GridGeometry.of(grid_points(GRID_SIZE, stamps.grid_scale, stamps.angle[index]), frame)
-    f = simulate_structure(stamps.sersic_n[first], stamps.q[first])[row]
-    count = len(index)
+    f = _structure(stamps, galaxies.row[index], galaxies.first)
     residual = residual_grid(f, grid, stamps.sersic_n[index])
     share = 1 + residual.sum((1, 2)) * stamps.grid_scale**2
-    quiet = brighter ** -torch.rand(len(first))[row][:, None, None]
+    quiet = brighter ** -torch.rand(galaxies.count)[galaxies.row[index]][:, None, None]
     noise = stamps.sigma_noise[index] * quiet
     image = observe(residual, stamps, index) / share[:, None, None]
-    image = (image + noise * _correlated(stamps.correlation[index], image.shape[-1])) * stamps.mask[index]
+    image = (image + noise * correlated_noise(stamps.correlation[index], image.shape[-1])) * stamps.mask[index]
 
     def spliced(name: str, values: Tensor) -> Tensor:
         return torch.cat([values, getattr(stamps, name)[count:]])
@@ -59,16 +64,17 @@ def with_simulated_structure(stamps: Stamps, galaxies: Galaxies, count: int, bri
         image=spliced("image", image),
         sigma_noise=spliced("sigma_noise", noise),
         sigma=spliced("sigma", torch.sqrt(noise**2 + floor)),
+        thresholded=spliced("thresholded", torch.zeros(count, dtype=torch.bool)),  # no isophote cut their wings
         weight=spliced("weight", 1 / torch.sqrt(1 + excess.clamp(min=0) / 500)),
     )
 
 
-def _correlated(correlation: Tensor, size: int) -> Tensor:
-    """White noise smoothed by (a, 1, a) along both axes, of unit variance and this correlation between neighbours."""
-    rho = correlation.clamp(1e-3, 0.6)
-    a = (1 - torch.sqrt((1 - 2 * rho**2).clamp(min=0))) / (2 * rho)  # rho = 2 a / (1 + 2 a^2)
-    a = a[:, None, None]
-    white = torch.randn(len(rho), size + 2, size + 2)
-    rows = white[:, 1:-1] + a * (white[:, :-2] + white[:, 2:])
-    both = rows[..., 1:-1] + a * (rows[..., :-2] + rows[..., 2:])
-    return both / (1 + 2 * a * a)
+def _structure(stamps: Stamps, member: Tensor, first: Tensor) -> Tensor:
+    """Maps f of the first rows: parts of each galaxy's first row, colour and projection of each row."""
+    first = first[: int(member.max()) + 1]
+    redshift = known_values(stamps.features, "redshift")
+    components = build_components(draw_parameters(stamps.sersic_n[first], stamps.q[first], redshift[first]))
+    rows = torch.arange(len(member))
+    wavelength = known_values(stamps.features[rows], "wavelength") / 1000 / (1 + redshift[rows].nan_to_num(0.0))
+    wavelength = torch.where(torch.isfinite(wavelength), wavelength, random_wavelengths(len(first))[member])
+    return without_sersic(shade(components.rows(member), wavelength), stamps.sersic_n[rows])

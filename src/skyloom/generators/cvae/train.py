@@ -28,6 +28,7 @@ from skyloom.generators.cvae.features import FEATURES, OPTIONAL, hide
 from skyloom.generators.cvae.instrument import Jitter, encoder_input, log_likelihood
 from skyloom.generators.cvae.net import Architecture, Decoder, Encoder
 from skyloom.generators.cvae.posterior import Galaxies, joint_posterior
+from skyloom.generators.cvae.psf_error import jittered
 from skyloom.generators.cvae.simulated_stamps import with_simulated_structure
 
 __all__ = ["Trainer", "TrainingConfig", "split_of"]
@@ -150,6 +151,7 @@ class Trainer:
         galaxies = self.galaxies.subset(rows)
         stamps = self.train_set.subset(rows.tolist())
         stamps = with_simulated_structure(stamps, galaxies, round(config.simulated * galaxies.count))
+        seen_through = jittered(stamps)
         index = torch.arange(len(stamps))
         self._nets().train()
         rate = config.learning_rate * min(1.0, (self.step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * done)) + 1e-5
@@ -162,7 +164,7 @@ class Trainer:
         told = self.encoder(encoder_input(stamps, index, jitter, config.noise), y)
         mean, log_variance = joint_posterior(told[0], told[1], galaxies, seen)
         z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
-        model = model_images(self.decoder, stamps, index, z[galaxies.row], y, jitter)
+        model = model_images(self.decoder, seen_through, index, z[galaxies.row], y, jitter)
         likelihood, _, amplitude = log_likelihood(model, stamps, index)
         kl = kl_divergence(mean, log_variance)
         beta = config.beta * min(1.0, done / 0.25 + 0.05)
