@@ -8,8 +8,9 @@ import galsim
 import numpy as np
 import pytest
 
+from skyloom.cutouts.fit_instrument import is_undersampled, make_instrument
 from skyloom.cutouts.measure import fit_sersic
-from skyloom.cutouts.sersic_model import is_undersampled, make_instrument, model_images
+from skyloom.cutouts.sersic_model import model_images
 from skyloom.stamps import Cutout, FitFlag
 
 torch = pytest.importorskip("torch")

@@ -7,7 +7,7 @@ import pytest
 
 from skyloom.validate.statistics_joint import maximum_mean_discrepancy
 from skyloom.validate.statistics_score import bootstrap, half_floor, random_halves
-from skyloom.validate.statistics_simple import mean_and_error
+from skyloom.validate.statistics_simple import difference_and_error, mean_and_error
 
 
 def rng(seed=0):
@@ -26,12 +26,38 @@ def test_bands_of_a_galaxy_are_drawn_together():
         seen.append(np.bincount(labels[i], minlength=100))
         return float(x[i].mean() - x[j].mean())
 
-    together = bootstrap(mean, labels, labels, rng(3), 400).std()
+    together = bootstrap(mean, labels, labels + 100, rng(3), 400).std()  # others' galaxies, not counterparts
     apart = bootstrap(lambda i, j: float(x[i].mean() - x[j].mean()), 400, 400, rng(3), 400).std()
     assert all((count % 4 == 0).all() for count in seen)
     assert together == pytest.approx(x.std() * np.sqrt(2 / 100), rel=0.15)
     assert apart == pytest.approx(together / 2, rel=0.15)
     assert mean_and_error(x, labels)[1] == pytest.approx(2 * mean_and_error(x)[1], rel=0.02)
+
+
+def test_galaxies_and_their_counterparts_are_drawn_together():
+    # both samples have what was asked in common: it drops out of a difference of means
+    asked = rng(4).normal(0, 1, 200)
+    real, model = (asked + rng(i).normal(0, 0.1, 200) for i in (5, 6))
+    labels = np.arange(200)
+    seen = []
+
+    def difference(i, j):
+        seen.append((i == j).all())
+        return float(model[j].mean() - real[i].mean())
+
+    paired = bootstrap(difference, labels, labels, rng(7), 400).std()
+    assert all(seen)
+    assert paired == pytest.approx(0.1 * np.sqrt(2 / 200), rel=0.2)
+    assert paired == pytest.approx(difference_and_error(real, model, labels, labels)[1], rel=0.15)
+    apart = bootstrap(difference, labels, labels + 200, rng(7), 400).std()
+    assert apart == pytest.approx(np.sqrt(2 / 200), rel=0.2)
+    assert apart == pytest.approx(difference_and_error(real, model, labels, labels + 200)[1], rel=0.15)
+
+
+def test_a_side_that_is_drawn_empty_is_drawn_again():
+    real, model = np.arange(30), np.array([29])
+    draws = bootstrap(lambda i, j: float(len(j) > 0 and len(i) > 0), real, model, rng(8), 50)
+    assert (draws == 1).all()
 
 
 def test_halves_of_the_floor_share_no_galaxy():

@@ -76,7 +76,7 @@ def test_a_faithful_model_is_caught_by_almost_nothing():
     faithful = galaxies(ASKED, 3)
     away = {name: floors(name, REAL, faithful, train=galaxies(conditions(9, 500), 9)) for name in METRICS}
     away = {name: value for name, value in away.items() if np.isfinite(value)}
-    assert len(away) >= len(METRICS) - 8  # no generator's figures were given
+    assert len(away) >= 50  # no generator's figures were given
     # each passes twice its floor in most samples: a few of fifty may not
     assert sum(value > 2 for value in away.values()) <= 3, away
     assert max(away.values()) < 4, away

@@ -128,12 +128,12 @@ def aperture_weights(size: int, grid_scale: float) -> tuple[Floats, NDArray[np.f
     Returns
     -------
     radii : ndarray, shape (K,)
-        From 0 to the edge of the grid in steps of about one grid point; canonical units.
+        From 0 to the edge of the grid in steps of half a grid point; canonical units.
     weights : ndarray of float32, shape (K, G * G)
         Canonical area.
     """
     points = np.arange(size) - (size - 1) / 2
-    radii = np.linspace(0.0, size / 2, size // 2 + 1)  # in grid points
+    radii = np.linspace(0.0, size / 2, size + 1)  # in grid points
     fine = np.linspace(-_REACH, _REACH, 6001)
     kernel = _kernel(fine)
     integral = np.concatenate([[0.0], np.cumsum((kernel[1:] + kernel[:-1]) / 2) * (fine[1] - fine[0])])

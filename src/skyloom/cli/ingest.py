@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,8 @@ __all__ = ["command"]
 
 EXAMPLE = """
 Each SOURCE is a file or folder of real galaxies. Every galaxy is cut out, neighbours are masked, the sky is
-taken off, its noise is measured, and a PSF-convolved Sersic profile is fitted to it. Nothing is dropped
-without being counted.
+taken off, its noise is measured, and a PSF-convolved Sersic profile is fitted to it; the bands of one galaxy
+share centre, axis ratio and angle. Nothing is dropped without being counted.
 
 \b
 Example:
@@ -43,7 +44,10 @@ Example:
 @click.option("--stamp-size", default=96, show_default=True, type=click.IntRange(32, 512), help="Pixels along a side.")
 @click.option("--psf-size", default=81, show_default=True, type=click.IntRange(21, 511), help="The same of PSFs; odd.")
 @click.option("--fit/--no-fit", default=True, show_default=True, help="Fit Sersic profiles.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Processes that fit.")
+@click.option(
+    "--share-shape/--own-shapes", default=True, show_default=True, help="One shape for all bands of a galaxy."
+)
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 256), help="Processes that fit.")
 def command(
     sources: tuple[Path, ...],
     output: Path,
@@ -51,12 +55,13 @@ def command(
     stamp_size: int,
     psf_size: int,
     fit: bool,
+    share_shape: bool,
     workers: int,
 ) -> None:
     """Read, fit, write, report."""
     from skyloom import __version__
     from skyloom.cutouts.hdf5 import write_cutouts
-    from skyloom.cutouts.ingest import Tally
+    from skyloom.cutouts.ingest import Tally, shared
 
     if psf_size % 2 == 0:
         raise click.BadParameter(f"must be odd, not {psf_size}", param_hint="--psf-size")
@@ -77,7 +82,8 @@ def command(
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if fit and workers > 1 else None
     with pool or nullcontext():
         cutouts = _stream(chosen, tallies, {"stamp_size": stamp_size, "psf_size": psf_size}, fit, pool)
-        written = write_cutouts(output, cutouts, provenance=provenance)
+        revise = partial(shared, tallies=tallies, executor=pool) if fit and share_shape else None
+        written = write_cutouts(output, cutouts, provenance=provenance, revise=revise)
     _report(chosen, tallies)
     click.echo(f"{written} cutouts in {output}")
 

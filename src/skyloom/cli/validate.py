@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,13 @@ EXAMPLE = "Example:  skyloom validate --real cosmos.h5 --model cosmos --require 
     show_default=True,
     help="Part of the training's split to judge on; 'test' is what no model of `train` has seen.",
 )
+@click.option(
+    "--per-real",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1, max=100),
+    help="Simulated galaxies for each real one.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Judge so many real galaxies at most.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0), help="Of galaxies and noise.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(min=1), help="Processes.")
@@ -50,6 +58,7 @@ def command(
     out: Path,
     require: tuple[str, ...],
     part: str,
+    per_real: int,
     limit: int | None,
     seed: int,
     workers: int,
@@ -61,6 +70,7 @@ def command(
     same numbers are in DIR/validation.json and DIR/*.ecsv. Exit status 1: a --require does not hold.
     """
     from skyloom.errors import BadInputError, RequirementError
+    from skyloom.validate.reencoded_print import structure_page
     from skyloom.validate.reference import load_reference
     from skyloom.validate.report import write_report
     from skyloom.validate.report_require import known_metrics, parse_requirement
@@ -86,6 +96,7 @@ def command(
         generators=generators,
         mock=mocks,
         seed=seed,
+        per_real=per_real,
         limit=limit,
         part=None if part == "all" else part,
         workers=workers,
@@ -101,6 +112,8 @@ def command(
     files = write_report(validation, gallery, out)
     for text in validation.verdicts.values():
         click.echo(text)
+    for text in structure_page(validation.lines):
+        click.echo(text)
     for caution in validation.cautions:
         click.echo(f"note: {caution}")
     click.echo(f"report: {files.page}")
@@ -112,11 +125,14 @@ def command(
 
 
 class _Progress:
-    """A bar a stage on a terminal; a line when a stage ends elsewhere."""
+    """A bar a stage on a terminal; elsewhere a line when a stage ends, and every `EVERY` seconds of a long one."""
+
+    EVERY = 30.0
 
     def __init__(self) -> None:
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
+        self._told = time.monotonic()
 
     def __enter__(self) -> _Progress:
         if sys.stderr.isatty():
@@ -136,6 +152,8 @@ class _Progress:
             if stage not in self._tasks:
                 self._tasks[stage] = self._bar.add_task(stage, total=total)
             self._bar.update(self._tasks[stage], completed=done)
-        elif done == total and stage not in self._tasks:
-            self._tasks[stage] = None
-            click.echo(f"{stage}: {total} done", err=True)
+        elif stage not in self._tasks and (done == total or time.monotonic() - self._told > self.EVERY):
+            self._told = time.monotonic()
+            if done == total:
+                self._tasks[stage] = None
+            click.echo(f"{stage}: {total} done" if done == total else f"{stage}: {done} of {total}", err=True)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from skyloom.cutouts.fit_instrument import make_instrument
 from skyloom.cutouts.framing import REACH, window
 from skyloom.cutouts.levenberg import Problem
-from skyloom.cutouts.sersic_model import ETA1, ETA2, LN_N, LN_R, make_instrument
+from skyloom.cutouts.sersic_model import ETA1, ETA2, LN_N, LN_R
 from skyloom.stamps import Cutout
 
-__all__ = ["N_RANGE", "Q_MIN", "fit_window", "prepare", "psf_half_light"]
+__all__ = ["N_RANGE", "Q_MIN", "Moments", "fit_window", "moments_of", "prepare", "psf_half_light"]
 
 MODEL_FLOOR, THRESHOLDED_FLOOR = 0.03, 0.10
 """Fraction of the smoothed galaxy added in quadrature to the noise; more where noise and PSF are only
@@ -38,19 +43,48 @@ SKY_PRIOR = 0.1
 STEP = 16
 
 
-def fit_window(cutout: Cutout) -> int:
+@dataclass(frozen=True)
+class Moments:
+    """A first look at a stamp.
+
+    Parameters
+    ----------
+    radius : float
+        Half-light radius, the PSF taken out, pixels.
+    semi_major : float
+        Half-light semi-major axis with the PSF, pixels.
+    eta1, eta2 : float
+        Log shear.
+    """
+
+    radius: float
+    semi_major: float
+    eta1: float
+    eta2: float
+
+
+def fit_window(cutout: Cutout, moments: Moments) -> int:
     """Side of the central square that is fitted: a multiple of 16 pixels, up to the stamp's size."""
     size = cutout.image.shape[0]
-    _, semi_major, _, _ = _moments(cutout)
-    need = max(2 * REACH * 1.15 * semi_major, 40.0)
+    need = max(2 * REACH * 1.15 * moments.semi_major, 40.0)
     if cutout.thresholded:
         yy, xx = np.nonzero(cutout.mask)
         need = 2.6 * max(np.abs(yy - size / 2).max(initial=0), np.abs(xx - size / 2).max(initial=0)) + 4.0
     return int(min(STEP * np.ceil(need / STEP), size - size % 2))
 
 
-def prepare(cutouts: list[Cutout], size: int, sampling: int) -> tuple[Problem, torch.Tensor, NDArray[np.float64]]:
+def prepare(
+    cutouts: Sequence[Cutout], moments: Sequence[Moments], size: int, sampling: int
+) -> tuple[Problem, torch.Tensor, NDArray[np.float64]]:
     """The fit problem of stamps that share a window of `size` pixels.
+
+    Parameters
+    ----------
+    cutouts : sequence of Cutout
+    moments : sequence of Moments
+        Theirs.
+    size, sampling : int
+        As `skyloom.cutouts.fit_instrument.make_instrument` has them.
 
     Returns
     -------
@@ -77,7 +111,7 @@ def prepare(cutouts: list[Cutout], size: int, sampling: int) -> tuple[Problem, t
         data.append(window(image, centre, centre, size, 0.0))
         weight.append(window(inverse, centre, centre, size, 0.0))
         ceiling.append(window(above, centre, centre, size, False))
-        radius, _, eta1, eta2 = _moments(c)
+        radius, eta1, eta2 = moments[i].radius, moments[i].eta1, moments[i].eta2
         size_factor, size_sigma = THRESHOLDED_SIZE if c.thresholded else (1.0, SIZE_PRIOR)
         radius *= size_factor
         guess.append([0.0, 0.0, np.log(radius), 0.0, eta1, eta2])
@@ -132,8 +166,8 @@ def _tensor(values: NDArray[np.floating]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
 
 
-def _moments(c: Cutout) -> tuple[float, float, float, float]:
-    """Half-light radius (the PSF taken out) and half-light semi-major axis in pixels, log shear."""
+def moments_of(c: Cutout) -> Moments:
+    """Measure `Moments` about the stamp's true centre."""
     s = c.image.shape[0]
     yy, xx = np.mgrid[:s, :s] - (s - 1) / 2
     image = np.where(c.mask, c.image, 0.0).astype(np.float64)
@@ -150,7 +184,7 @@ def _moments(c: Cutout) -> tuple[float, float, float, float]:
         e = min(float(np.hypot(e1, e2)) * 1.3, 0.8)  # the round weight makes it rounder
         eta1, eta2 = (float(np.arctanh(e) * v / max(np.hypot(e1, e2), 1e-9)) for v in (e1, e2))
     radius = np.sqrt(max(r50**2 - psf_r50**2, 0.25 * psf_r50**2, 0.09))
-    return float(radius), float(r50 * np.exp(0.5 * np.hypot(eta1, eta2))), eta1, eta2
+    return Moments(float(radius), float(r50 * np.exp(0.5 * np.hypot(eta1, eta2))), eta1, eta2)
 
 
 def _half_light(image: NDArray[np.float64], radius: NDArray[np.float64], c: Cutout, noise: float) -> float:
@@ -169,8 +203,13 @@ def _half_light(image: NDArray[np.float64], radius: NDArray[np.float64], c: Cuto
 
 def psf_half_light(c: Cutout) -> float:
     """Half-light radius of the effective PSF, pixels."""
-    half = c.psf.shape[0] // 2
+    return _half_light_of(np.ascontiguousarray(c.psf, dtype=np.float32).tobytes(), c.psf.shape[0])
+
+
+@lru_cache(maxsize=256)
+def _half_light_of(data: bytes, size: int) -> float:
+    half = size // 2
     yy, xx = np.mgrid[-half : half + 1, -half : half + 1]
     order = np.argsort(np.hypot(xx, yy), axis=None)
-    growth = np.cumsum(c.psf.ravel()[order])
+    growth = np.cumsum(np.frombuffer(data, dtype=np.float32)[order])
     return float(np.hypot(xx, yy).ravel()[order][int(np.searchsorted(growth, 0.5 * growth[-1]))])

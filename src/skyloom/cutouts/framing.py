@@ -29,6 +29,8 @@ class Framed:
         After binning, arcsec.
     noise_correlation : float
         After binning.
+    centre_x, centre_y : float
+        Of the stamp, from the true centre of the image it was cut from, arcsec.
     """
 
     image: NDArray[np.float32]
@@ -37,17 +39,23 @@ class Framed:
     psf: NDArray[np.float32]
     pixel_scale: float
     noise_correlation: float
+    centre_x: float
+    centre_y: float
 
 
 def window(array: NDArray[Any], x: float, y: float, size: int, fill: float | bool) -> NDArray[Any]:
     """Cut (size, size) pixels with the true centre within half a pixel of (x, y), `fill` beyond the edge."""
     out = np.full((size, size), fill, dtype=array.dtype)
-    left, low = (int(np.floor(v - (size - 1) / 2 + 0.5)) for v in (x, y))
+    left, low = _first(x, size), _first(y, size)
     x0, x1 = max(0, left), min(array.shape[1], left + size)
     y0, y1 = max(0, low), min(array.shape[0], low + size)
     if x0 < x1 and y0 < y1:
         out[y0 - low : y1 - low, x0 - left : x1 - left] = array[y0:y1, x0:x1]
     return out
+
+
+def _first(centre: float, size: int) -> int:
+    return int(np.floor(centre - (size - 1) / 2 + 0.5))
 
 
 def frame(
@@ -92,6 +100,9 @@ def frame(
     while factor < MAX_BIN and REACH * semi_major > factor * size / 2:
         factor *= 2
     side = size * factor
+    # Bands of one galaxy are centred each on its own pixels: what they share is the image's frame.
+    from_corner = [_first(v, side) + (side - 1) / 2 for v in (x, y)]
+    centre = [(v - (n - 1) / 2) * pixel_scale for v, n in zip(from_corner, image.shape[::-1], strict=True)]
     cut_image = window(np.where(usable, image, 0.0), x, y, side, 0.0)
     cut_variance = window(np.where(usable, variance, 0.0), x, y, side, 0.0)
     cut_mask: NDArray[np.bool_] = window(usable, x, y, side, False)
@@ -118,6 +129,8 @@ def frame(
         psf=psf,
         pixel_scale=pixel_scale,
         noise_correlation=noise_correlation,
+        centre_x=centre[0],
+        centre_y=centre[1],
     )
 
 

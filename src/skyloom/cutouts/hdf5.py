@@ -5,7 +5,8 @@
 /mask       uint8   (N, S, S)     1: usable
 /psf        float32 (N, P, P)
 /columns/*  (N,)                  every scalar of `Cutout`, and of its fit with the prefix ``fit_``
-attributes  format = "skyloom-cutouts", version = 1, provenance = JSON text
+attributes  format = "skyloom-cutouts", version = 1, provenance = JSON text, and, of files with fits,
+            fit = "each band by itself" or "shape shared between bands"
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,40 @@ import numpy as np
 
 from skyloom.cutouts.safe_hdf5 import check_file
 from skyloom.errors import CutoutError
-from skyloom.stamps import FIT_COLUMNS, SCALAR_COLUMNS, Cutout, CutoutSet
+from skyloom.stamps import FIT_COLUMNS, SCALAR_COLUMNS, Cutout, CutoutSet, SersicFit
 
-__all__ = ["FORMAT", "VERSION", "is_cutouts_file", "read_cutouts", "read_provenance", "write_cutouts"]
+__all__ = [
+    "FORMAT",
+    "OWN_SHAPES",
+    "SHARED_SHAPES",
+    "VERSION",
+    "is_cutouts_file",
+    "read_cutouts",
+    "read_provenance",
+    "write_cutouts",
+]
 
 FORMAT, VERSION = "skyloom-cutouts", 1
 PIXELS = {"image": "<f4", "variance": "<f4", "mask": "u1", "psf": "<f4"}
 TYPES: dict[str, str] = {"galaxy_id": "<i8", "thresholded": "u1", "fit_flag": "<i4"}
 TEXT = ("band", "group", "source")
+LATER = ("centre_x", "centre_y")
+"""Columns that files made before they existed lack: NaN."""
+
+OWN_SHAPES, SHARED_SHAPES = "each band by itself", "shape shared between bands"
+"""Values of the attribute ``fit``."""
+
 NO_FIT = -1
 BUFFER = 64
 
 
-def write_cutouts(path: Path | str, cutouts: Iterable[Cutout], *, provenance: Mapping[str, Any] | None = None) -> int:
+def write_cutouts(
+    path: Path | str,
+    cutouts: Iterable[Cutout],
+    *,
+    provenance: Mapping[str, Any] | None = None,
+    revise: Callable[[CutoutSet], Mapping[int, SersicFit]] | None = None,
+) -> int:
     """Write cutouts as they come, and put the file under its name only when it is whole.
 
     Parameters
@@ -44,6 +66,9 @@ def write_cutouts(path: Path | str, cutouts: Iterable[Cutout], *, provenance: Ma
         All of the first one's shapes.
     provenance : mapping, optional
         Anything JSON can hold.
+    revise : callable, optional
+        Given all cutouts as a set, before the file gets its name, the fits of the rows that galaxies of
+        several bands share a shape in.
 
     Returns
     -------
@@ -66,6 +91,10 @@ def write_cutouts(path: Path | str, cutouts: Iterable[Cutout], *, provenance: Ma
             file.attrs.update(
                 format=FORMAT, version=VERSION, provenance=json.dumps(dict(provenance or {}), sort_keys=True)
             )
+            if any(file["columns/fit_flag"][:] != NO_FIT):
+                file.attrs["fit"] = OWN_SHAPES
+        if revise is not None:
+            _revise(Path(temporary), revise(read_cutouts(temporary)))
         with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
@@ -100,7 +129,11 @@ def read_cutouts(path: Path | str) -> CutoutSet:
         with h5py.File(path, "r") as file:
             check_file(file, path)
             _check_layout(file, path)
-            columns = {name: _column(file["columns"][name][:], name) for name in _column_names()}
+            rows = file["image"].shape[0]
+            columns = {
+                name: _column(file["columns"][name][:], name) if name in file["columns"] else np.full(rows, np.nan)
+                for name in _column_names()
+            }
     except FileNotFoundError:
         raise CutoutError(f"{path}: no such file") from None
     except OSError as exc:
@@ -192,6 +225,19 @@ def _append(datasets: dict[str, Any], buffer: list[Cutout]) -> None:
     buffer.clear()
 
 
+def _revise(path: Path, fits: Mapping[int, SersicFit]) -> None:
+    import h5py
+
+    if not fits:
+        return
+    with h5py.File(path, "r+") as file:
+        file.attrs["fit"] = SHARED_SHAPES
+        for name in FIT_COLUMNS:
+            values = file[f"columns/fit_{name}"][:]
+            values[list(fits)] = [getattr(fit, name) for fit in fits.values()]
+            file[f"columns/fit_{name}"][:] = values
+
+
 def _check(cutout: Cutout, datasets: dict[str, Any], path: Path) -> None:
     where = f"{path}: galaxy {cutout.galaxy_id} of '{cutout.source}' in {cutout.band}"
     for name, dataset in datasets.items():
@@ -214,7 +260,7 @@ def _check_format(file: Any, path: Path) -> None:
 def _check_layout(file: Any, path: Path) -> None:
     _check_format(file, path)
     missing = [name for name in PIXELS if name not in file]
-    missing += [f"columns/{name}" for name in _column_names() if f"columns/{name}" not in file]
+    missing += [f"columns/{n}" for n in _column_names() if f"columns/{n}" not in file and n not in LATER]
     if missing:
         raise CutoutError(f"{path}: lacks {', '.join(missing)}")
     rows = file["image"].shape[0]
@@ -225,7 +271,7 @@ def _check_layout(file: Any, path: Path) -> None:
     if not file["image"].shape == file["variance"].shape == file["mask"].shape:
         raise CutoutError(f"{path}: image, variance and mask differ in shape")
     for name in (*PIXELS, *(f"columns/{name}" for name in _column_names())):
-        if file[name].shape[0] != rows:
+        if name in file and file[name].shape[0] != rows:
             raise CutoutError(f"{path}: '{name}' has {file[name].shape[0]} rows for {rows} images")
 
 

@@ -21,12 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyloom.cutouts.bands import wavelength_of
-from skyloom.cutouts.detect import Segments, segment
-from skyloom.cutouts.framing import frame
-from skyloom.cutouts.noise import SkyNoise, measure_sky
+from skyloom.cutouts.centred import cut_centred
 from skyloom.cutouts.psfs import centred_psf
 from skyloom.cutouts.safe_hdf5 import check_file
-from skyloom.cutouts.shape import semi_major_of
 from skyloom.cutouts.sky_groups import sky_groups
 from skyloom.cutouts.thresholded import cut_thresholded, looks_thresholded
 from skyloom.errors import CutoutError
@@ -38,9 +35,6 @@ MOFFAT_FWHM = {"F606W": 0.105, "F814W": 0.115, "F125W": 0.19, "F160W": 0.20}
 """Arcsec, before the pixel, of HST mosaics drizzled to 0.06" (Koekemoer et al. 2011, ApJS 197, 36; Skelton
 et al. 2014, ApJS 214, 24), with Moffat beta 3: right to some 10 %, and so only for files that come without
 PSFs."""
-
-MAX_GAP = 0.25
-"""Share of a stamp's pixels without data above which it is dropped."""
 
 
 def accepts_hdf5_stamps(path: Path) -> bool:
@@ -109,52 +103,7 @@ def _cut(
     image: NDArray[np.float64], psf: NDArray[np.float32], scale: float, stamp_size: int, wavelength: float
 ) -> dict[str, Any] | str:
     usable = np.isfinite(image) & ~_gaps(image)
-    if usable.mean() < 1 - MAX_GAP:
-        return "gaps in the data"
-    middle = (image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2
-    if not usable[int(middle[1]) - 2 : int(middle[1]) + 4, int(middle[0]) - 2 : int(middle[0]) + 4].all():
-        return "no data at the centre"
-    # Two passes: the sky of the first is that of the faintest third of the pixels, which a large galaxy
-    # still lifts.
-    level = float(np.percentile(image[usable], 25))
-    below = image[usable & (image < level)] - level
-    rms = float(1.25 * np.sqrt(np.mean(below**2))) if below.size else 0.0
-    if not rms > 0:
-        return "no sky to measure the noise on"
-    found, sky = None, None
-    for _ in range(2):
-        found = segment(image - level, rms, usable, middle)
-        if found is None:
-            return "no source at the stamp's centre"
-        sky = _sky(image, usable, found)
-        if sky is None:
-            return "no sky to measure the noise on"
-        level, rms = sky.level, sky.rms
-    assert found is not None
-    assert sky is not None
-    if np.hypot(found.x - middle[0], found.y - middle[1]) > 6:
-        return "no source at the stamp's centre"
-    usable &= ~found.neighbours
-    framed = frame(
-        image - level,
-        np.full_like(image, rms**2),
-        usable,
-        found.free,
-        psf,
-        x=found.x,
-        y=found.y,
-        semi_major=semi_major_of(image - level, usable, found),
-        pixel_scale=scale,
-        noise_correlation=sky.correlation,
-        size=stamp_size,
-    )
-    return vars(framed)
-
-
-def _sky(image: NDArray[np.float64], usable: NDArray[np.bool_], found: Segments) -> SkyNoise | None:
-    """Sky beyond five semi-axes of any source; nearer, when a galaxy leaves too little of its stamp."""
-    skies = (measure_sky(image, found.far(reach) & usable) for reach in (5.0, 3.5, 2.5))
-    return next((sky for sky in skies if sky is not None), None)
+    return cut_centred(image, usable, psf, pixel_scale=scale, stamp_size=stamp_size)
 
 
 def _gaps(image: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from skyloom.stamps import Cutout, Dropped, SersicFit
+import numpy as np
+
+from skyloom.stamps import Cutout, CutoutSet, Dropped, SersicFit
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-__all__ = ["Tally", "fitted", "kept"]
+__all__ = ["Tally", "fitted", "kept", "shared"]
+
+L = TypeVar("L")
+J = TypeVar("J")
+R = TypeVar("R")
 
 CHUNK = 64
 """Cutouts fitted together: some batches of each window."""
+
+GALAXIES = 24
+"""Galaxies of several bands whose shapes are found together."""
 
 
 @dataclass
@@ -55,24 +64,66 @@ def fitted(
     """Attach Sersic fits, in order; with an executor, `ahead` chunks are fitted at the same time."""
     stream = iter(cutouts)
     chunks = iter(lambda: list(itertools.islice(stream, CHUNK)), [])
-    if executor is None:
-        done: Iterator[tuple[list[Cutout], list[SersicFit]]] = ((c, _fit(c)) for c in chunks)
-    else:
-        done = _ahead(chunks, executor, ahead)
-    for chunk, fits in done:
+    for _, chunk, fits in _each(((None, chunk) for chunk in chunks), _fit, executor, ahead):
         for cutout, fit in zip(chunk, fits, strict=True):
-            tally.flags.update([flag.name or "" for flag in fit.flags] or ["good"])
+            tally.flags.update(_names(fit))
             yield replace(cutout, fit=fit)
 
 
-def _ahead(
-    chunks: Iterator[list[Cutout]], executor: Executor, ahead: int
-) -> Iterator[tuple[list[Cutout], list[SersicFit]]]:
-    waiting = [(chunk, executor.submit(_fit, chunk)) for chunk in itertools.islice(chunks, ahead)]
+def shared(
+    cutouts: CutoutSet, tallies: Sequence[Tally], executor: Executor | None = None, ahead: int = 4
+) -> dict[int, SersicFit]:
+    """Fits with one shape a galaxy, of the rows of all galaxies that several bands show.
+
+    Parameters
+    ----------
+    cutouts : CutoutSet
+        Fitted, those of each source after the other.
+    tallies : sequence of Tally
+        Of each source; corrected for the fits that change.
+    executor : Executor, optional
+        Where to fit, `ahead` chunks at the same time.
+    ahead : int
+    """
+    from skyloom.cutouts.bands_together import galaxies_of
+
+    ids = zip(cutouts.column("source").tolist(), cutouts.column("galaxy_id").tolist(), strict=True)
+    groups = iter(galaxies_of(ids))
+    source = np.searchsorted(np.cumsum([tally.kept for tally in tallies]), np.arange(len(cutouts)), side="right")
+    jobs = (
+        (chunk, [[cutouts[row] for row in rows] for rows in chunk])
+        for chunk in iter(lambda: list(itertools.islice(groups, GALAXIES)), [])
+    )
+    fits: dict[int, SersicFit] = {}
+    for chunk, galaxies, found in _each(jobs, _share, executor, ahead):
+        for row, cutout, fit in zip(*(itertools.chain(*part) for part in (chunk, galaxies, found)), strict=True):
+            tally = tallies[source[row]]
+            assert cutout.fit is not None
+            tally.flags.subtract(_names(cutout.fit))
+            tally.flags.update(_names(fit))
+            fits[row] = fit
+    for tally in tallies:
+        tally.flags = +tally.flags  # without those of which none is left
+    return fits
+
+
+def _names(fit: SersicFit) -> list[str]:
+    return [flag.name or "" for flag in fit.flags] or ["good"]
+
+
+def _each(
+    jobs: Iterator[tuple[L, J]], work: Callable[[J], R], executor: Executor | None, ahead: int
+) -> Iterator[tuple[L, J, R]]:
+    """Labels, jobs and results in order, `ahead` of them under way."""
+    if executor is None:
+        for label, job in jobs:
+            yield label, job, work(job)
+        return
+    waiting = [(label, job, executor.submit(work, job)) for label, job in itertools.islice(jobs, ahead)]
     while waiting:
-        chunk, future = waiting.pop(0)
-        waiting += [(c, executor.submit(_fit, c)) for c in itertools.islice(chunks, 1)]
-        yield chunk, future.result()
+        label, job, future = waiting.pop(0)
+        waiting += [(label_, job_, executor.submit(work, job_)) for label_, job_ in itertools.islice(jobs, 1)]
+        yield label, job, future.result()
 
 
 def _fit(cutouts: list[Cutout]) -> list[SersicFit]:
@@ -82,3 +133,13 @@ def _fit(cutouts: list[Cutout]) -> list[SersicFit]:
 
     torch.set_num_threads(1)  # processes share the work; threads inside would only get in each other's way
     return fit_sersic(cutouts)
+
+
+def _share(galaxies: list[list[Cutout]]) -> list[list[SersicFit]]:
+    import torch
+
+    from skyloom.cutouts.bands_together import share_shape
+
+    torch.set_num_threads(1)
+    own = [[fit for cutout in galaxy if (fit := cutout.fit) is not None] for galaxy in galaxies]
+    return share_shape(galaxies, own)

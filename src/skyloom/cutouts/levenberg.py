@@ -7,11 +7,13 @@ Flux and sky enter linearly: they are solved for exactly at each step (variable 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
-from skyloom.cutouts.sersic_model import Instrument, model_images
+from skyloom.cutouts.fit_instrument import Instrument
+from skyloom.cutouts.sersic_model import ALL, model_images
 
 __all__ = ["Problem", "Solution", "minimise"]
 
@@ -34,6 +36,8 @@ class Problem:
         Gaussian; sigma infinite for none.
     sky_sigma : Tensor, shape (B,)
         Of the Gaussian prior about 0 on the sky; 0 fixes it.
+    free : tuple of int
+        Columns of the parameters that are fitted; the others stay where they start.
     """
 
     instrument: Instrument
@@ -45,14 +49,16 @@ class Problem:
     prior_mean: torch.Tensor
     prior_sigma: torch.Tensor
     sky_sigma: torch.Tensor
+    free: tuple[int, ...] = ALL
 
     def rows(self, index: torch.Tensor) -> Problem:
         """Some of the stamps."""
-        i = self.instrument
-        return Problem(
-            Instrument(i.otf[index], i.kx, i.ky, i.size, i.sampling),
-            *(getattr(self, name)[index] for name in list(self.__dataclass_fields__)[1:]),
-        )
+        if len(index) == len(self.data):
+            return self
+        parts: dict[str, Any] = {
+            name: part[index] for name, part in vars(self).items() if isinstance(part, torch.Tensor)
+        }
+        return replace(self, instrument=self.instrument.rows(index), **parts)
 
 
 @dataclass
@@ -80,7 +86,7 @@ class Solution:
     normal: torch.Tensor
 
 
-def minimise(problem: Problem, start: torch.Tensor | Solution, steps: int, tolerance: float = 0.02) -> Solution:
+def minimise(problem: Problem, start: torch.Tensor | Solution, steps: int, tolerance: float = 0.1) -> Solution:
     """Take up to `steps` steps from `start`, (B, 6) parameters or an earlier solution.
 
     A fit has converged when a step would lower chi2 by less than `tolerance`. Those that have are left alone
@@ -112,7 +118,7 @@ def _evaluate(
     problem: Problem, p: torch.Tensor, jacobian: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """Unit-flux images, best flux and sky, cost, weights that count, derivatives."""
-    image, derivatives = model_images(problem.instrument, p, jacobian=jacobian)
+    image, derivatives = model_images(problem.instrument, p, jacobian=jacobian, columns=problem.free)
     w, d = torch.where(problem.ceiling, 0.0, problem.weight), problem.data
     linear = _flux_and_sky(problem, image, w)
     if problem.ceiling.any():
@@ -148,17 +154,19 @@ def _step(problem: Problem, solution: Solution, rows: torch.Tensor, tolerance: f
     image, linear, cost, weight, derivatives = _evaluate(problem, p, jacobian=True)
     assert derivatives is not None
     residual = problem.data - linear[:, :1, None] * image - linear[:, 1:, None]
-    columns = torch.cat(
-        [
-            linear[:, :1, None, None] * derivatives,
-            image[:, None],
-            (problem.sky_sigma > 0).float()[:, None, None, None].expand_as(image[:, None]),
-        ],
-        dim=1,
-    ).flatten(2)
-    weighted = columns * weight.flatten(1)[:, None]
-    normal = torch.bmm(weighted, columns.transpose(1, 2)).double()
-    gradient = torch.bmm(weighted, residual.flatten(1)[..., None])[..., 0].double()
+    columns = torch.cat([derivatives, image[:, None], torch.ones_like(image[:, None]), residual[:, None]], dim=1)
+    columns = columns.flatten(2)
+    products = torch.bmm(columns * weight.flatten(1)[:, None], columns.transpose(1, 2)).double()
+    # By the flux for those of the profile, and none where the sky is held at 0.
+    factor = torch.ones(len(p), columns.shape[1], dtype=torch.float64)
+    factor[:, :-3] = linear[:, :1].double()
+    factor[:, -2] = (problem.sky_sigma > 0).double()
+    products *= factor[:, :, None] * factor[:, None]
+    places = torch.tensor([*problem.free, 6, 7])
+    normal = torch.zeros(len(p), 8, 8, dtype=torch.float64)
+    gradient = torch.zeros(len(p), 8, dtype=torch.float64)
+    normal[:, places[:, None], places] = products[:, :-1, :-1]
+    gradient[:, places] = products[:, :-1, -1]
     precision = torch.zeros(len(p), 8, dtype=torch.float64)
     precision[:, :6] = problem.prior_sigma.double() ** -2
     precision[:, 7] = torch.where(problem.sky_sigma > 0, problem.sky_sigma, 1.0).double() ** -2
@@ -170,7 +178,9 @@ def _step(problem: Problem, solution: Solution, rows: torch.Tensor, tolerance: f
     # A parameter on the box's edge whose gradient points out of it is held.
     edge = 1e-6
     held = ((p <= problem.low + edge) & (gradient[:, :6] < 0)) | ((p >= problem.high - edge) & (gradient[:, :6] > 0))
-    held = torch.cat([held, torch.zeros(len(p), 2, dtype=torch.bool)], dim=1)
+    frozen = torch.ones(6, dtype=torch.bool)
+    frozen[list(problem.free)] = False
+    held = torch.cat([held | frozen, torch.zeros(len(p), 2, dtype=torch.bool)], dim=1)
     keep = (~held).double()
     scale = torch.sqrt(torch.diagonal(normal, dim1=1, dim2=2)).clamp(min=1e-30)
     unit = normal / (scale[:, :, None] * scale[:, None]) * keep[:, :, None] * keep[:, None]

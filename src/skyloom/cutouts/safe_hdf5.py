@@ -64,7 +64,9 @@ def _check_dataset(dataset: Any, name: str, path: Path) -> None:
         raise CutoutError(f"{path}: '{name}' is stored in another file ({dataset.external[0][0]}); refused")
     if dataset.is_virtual:
         raise CutoutError(f"{path}: '{name}' is a virtual dataset; refused")
-    if dataset.dtype.kind not in "biufSO" or dataset.dtype.hasobject:
+    # A table is a compound of plain columns, which is how astropy writes one.
+    kinds = {dataset.dtype[i].base.kind for i in range(len(dataset.dtype))} or {dataset.dtype.kind}
+    if not kinds <= set("biufS") or dataset.dtype.hasobject:
         raise CutoutError(f"{path}: '{name}' has type {dataset.dtype}; only numbers and fixed-length text are read")
     size = dataset.size or 0
     declared = size * dataset.dtype.itemsize

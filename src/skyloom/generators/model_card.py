@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
@@ -36,7 +36,7 @@ class ModelCard:
     training : mapping
         How it was trained.
     metrics : mapping
-        Held-out figures.
+        Held-out figures; a list of rows with the same names is printed as a table.
     versions : mapping of str to str
         Of the packages it was made with.
     extras : mapping
@@ -140,10 +140,25 @@ def _spec(values: Any, weights_sha256: str) -> GeneratorSpec:
 def _listed(values: Mapping[str, Any], indent: str = "") -> list[str]:
     lines = []
     for name, value in values.items():
-        if isinstance(value, Mapping) and len(str(value)) > _LINE:
+        if _is_table(value):
+            lines += [f"{indent}- {name}:", "", *(indent + "  " + line for line in _table(value)), ""]
+        elif isinstance(value, Mapping) and len(str(value)) > _LINE:
             lines += [f"{indent}- {name}:", *_listed(value, indent + "  ")]
         elif isinstance(value, Mapping):
             lines.append(f"{indent}- {name}: " + ", ".join(f"{k} {v}" for k, v in value.items()))
         else:
             lines.append(f"{indent}- {name}: {value}")
     return lines
+
+
+def _is_table(value: Any) -> bool:
+    """Whether a value is rows of the same columns."""
+    if not isinstance(value, (list, tuple)) or not value or not all(isinstance(row, Mapping) for row in value):
+        return False
+    return len({tuple(row) for row in value}) == 1
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    columns = list(rows[0])
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    return lines + ["| " + " | ".join(str(row[name]) for name in columns) + " |" for row in rows]

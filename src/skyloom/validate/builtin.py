@@ -12,6 +12,7 @@ __all__ = ["skyloom_metrics"]
 def skyloom_metrics() -> list[Metric]:
     """Give them all, in the order of the report."""
     # imported when asked for: the plugin manager loads this module for every command
+    from skyloom.validate.metrics_colour import colour_metrics
     from skyloom.validate.metrics_conditional import conditional_metrics
     from skyloom.validate.metrics_frechet import frechet_metrics
     from skyloom.validate.metrics_generator import generator_metrics
@@ -19,10 +20,17 @@ def skyloom_metrics() -> list[Metric]:
     from skyloom.validate.metrics_marginal import marginal_metrics
     from skyloom.validate.metrics_means import mean_metrics
     from skyloom.validate.metrics_reconstruction import reconstruction_metrics
+    from skyloom.validate.metrics_residual_power import residual_power_metrics
+    from skyloom.validate.reencoded_arms import arm_metrics
+    from skyloom.validate.reencoded_metrics import reencoded_metrics
 
     return [
         *marginal_metrics(),
         *mean_metrics(),
+        *residual_power_metrics(),
+        *reencoded_metrics(),
+        *arm_metrics(),
+        *colour_metrics(),
         *reconstruction_metrics(),
         *generator_metrics(),
         *conditional_metrics(),

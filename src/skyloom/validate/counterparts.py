@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,8 +16,9 @@ from skyloom.conditions import Conditions
 from skyloom.errors import SkyloomError
 from skyloom.profiles import Generator, OutOfRange
 from skyloom.rng import galaxy_rng
-from skyloom.stamps import Cutout, SersicFit
+from skyloom.stamps import Cutout
 from skyloom.validate.counterparts_noise import correlated_noise
+from skyloom.validate.drawing import draw_through, known_fit, sersic_galaxy
 from skyloom.validate.sample import SERSIC_N, Refit, SetAside, batched, name_of
 
 __all__ = ["Counterparts", "asked_conditions", "draw_through", "sersic_galaxy"]
@@ -34,7 +36,7 @@ def asked_conditions(cutouts: Sequence[Cutout]) -> Conditions:
     Fluxes are in the cutouts' own units; the zero point gives the magnitude. Every cutout must have a
     fit, and no id may stand twice.
     """
-    fits = [_fit(c) for c in cutouts]
+    fits = [known_fit(c) for c in cutouts]
 
     def column(values: Iterable[float]) -> NDArray[np.float64]:
         return np.array(list(values), dtype=np.float64)
@@ -52,41 +54,9 @@ def asked_conditions(cutouts: Sequence[Cutout]) -> Conditions:
     )
 
 
-def sersic_galaxy(fit: SersicFit) -> galsim.GSObject:
-    """The galaxy of a fit at the stamp's true centre, without its offset."""
-    n = min(max(fit.sersic_n, SERSIC_N[0]), SERSIC_N[1])
-    round_ = galsim.Sersic(n=n, half_light_radius=fit.half_light_radius, flux=fit.flux)
-    return round_.shear(q=fit.q, beta=fit.beta * galsim.radians)
-
-
-def draw_through(galaxy: galsim.GSObject, cutout: Cutout, *, shifted: bool = True) -> NDArray[np.float64]:
-    """Draw a galaxy as `cutout` was seen, without noise: its effective PSF (pixel included), offset and sky.
-
-    Parameters
-    ----------
-    galaxy : galsim.GSObject
-        Centred; flux in the cutout's units.
-    cutout : Cutout
-        With a fit, which gives the offset and the constant sky.
-    shifted : bool
-        Whether to move the galaxy to the fitted centre; False for one that is there already.
-
-    Returns
-    -------
-    ndarray of float64, shape (S, S)
-    """
-    fit = _fit(cutout)
-    psf_image = galsim.Image(np.asarray(cutout.psf, dtype=np.float64), scale=cutout.pixel_scale)
-    psf = galsim.InterpolatedImage(psf_image, flux=1.0)
-    height, width = cutout.image.shape
-    seen = galsim.Convolve(galaxy.shift(fit.dx, fit.dy) if shifted else galaxy, psf)
-    image = seen.drawImage(nx=width, ny=height, scale=cutout.pixel_scale, method="no_pixel", dtype=np.float64).array
-    return np.asarray(image + fit.sky)
-
-
 @dataclass
 class Counterparts:
-    """One simulated cutout for each real one, made and fitted in batches as it is iterated.
+    """Simulated cutouts for each real one, made and fitted in batches as it is iterated.
 
     Parameters
     ----------
@@ -100,11 +70,15 @@ class Counterparts:
         Of latents and noise. A galaxy's noise depends on seed, id, source, band and generator alone.
     out_of_range : {'error', 'clip', 'parametric'}
         What the generator does outside its ranges.
+    draws : int
+        How many for each real one, of other seeds; the first are those of ``draws=1``.
 
     Attributes
     ----------
     rows : list of int
         For each counterpart, the row of its real cutout.
+    draws_of : list of int
+        Which draw it is, from 0.
     set_aside : list of SetAside
         Counterparts that could not be made, and why.
     """
@@ -114,7 +88,9 @@ class Counterparts:
     refit: Refit
     seed: int = 0
     out_of_range: OutOfRange = "parametric"
+    draws: int = 1
     rows: list[int] = field(default_factory=list)
+    draws_of: list[int] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
 
     @property
@@ -124,33 +100,37 @@ class Counterparts:
 
     def __iter__(self) -> Iterator[Cutout]:
         self.rows.clear()
+        self.draws_of.clear()
         self.set_aside.clear()
         row = 0
         for batch in batched(self.real):
-            made = []
-            for i, galaxy in zip(range(len(batch)), self._galaxies(batch), strict=True):
-                twin = self._observed(galaxy, batch[i])
-                if twin is not None:
-                    made.append(twin)
-                    self.rows.append(row + i)
+            for draw in range(self.draws):
+                seed = _seed_of(self.seed, draw)
+                made = []
+                for i, galaxy in zip(range(len(batch)), self._galaxies(batch, seed), strict=True):
+                    twin = self._observed(galaxy, batch[i], seed)
+                    if twin is not None:
+                        made.append(twin)
+                        self.rows.append(row + i)
+                        self.draws_of.append(draw)
+                for twin, fit in zip(made, self.refit(made) if made else [], strict=True):
+                    yield replace(twin, fit=fit)
             row += len(batch)
-            for twin, fit in zip(made, self.refit(made) if made else [], strict=True):
-                yield replace(twin, fit=fit)
 
-    def _galaxies(self, batch: list[Cutout]) -> list[galsim.GSObject]:
+    def _galaxies(self, batch: list[Cutout], seed: int) -> list[galsim.GSObject]:
         if self.generator is None:
-            return [sersic_galaxy(_fit(cutout)) for cutout in batch]
+            return [sersic_galaxy(known_fit(cutout)) for cutout in batch]
         galaxies: list[galsim.GSObject] = [None] * len(batch)
         for rows in _distinct(batch):
             asked = asked_conditions([batch[i] for i in rows])
-            profiles = self.generator.sample(asked, seed=self.seed, out_of_range=self.out_of_range)
+            profiles = self.generator.sample(asked, seed=seed, out_of_range=self.out_of_range)
             for i, galaxy in zip(rows, profiles, strict=True):
                 galaxies[i] = galaxy
         return galaxies
 
-    def _observed(self, galaxy: galsim.GSObject, cutout: Cutout) -> Cutout | None:
+    def _observed(self, galaxy: galsim.GSObject, cutout: Cutout, seed: int) -> Cutout | None:
         purpose = f"validate noise {self.name} {cutout.source} {cutout.band}"
-        rng = galaxy_rng(self.seed, cutout.galaxy_id, purpose)
+        rng = galaxy_rng(seed, cutout.galaxy_id, purpose)
         try:
             image = draw_through(galaxy, cutout)
         except (galsim.GalSimError, SkyloomError, MemoryError) as exc:
@@ -200,7 +180,8 @@ def _distinct(batch: Sequence[Cutout]) -> list[list[int]]:
     return groups
 
 
-def _fit(cutout: Cutout) -> SersicFit:
-    if cutout.fit is None:
-        raise SkyloomError(f"cutout {name_of(cutout)} has no Sersic fit to take conditions from")
-    return cutout.fit
+def _seed_of(seed: int, draw: int) -> int:
+    """Seeds of later draws are hashed, so that those of neighbouring runs are not each other's."""
+    if draw == 0:
+        return seed
+    return int.from_bytes(hashlib.blake2b(f"{seed} draw {draw}".encode(), digest_size=8).digest(), "little")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from skyloom.errors import CutoutError
 from skyloom.stamps import Cutout, FitFlag, SersicFit
+from skyloom.validate.drawing import seen_through, sersic_galaxy
 
 __all__ = ["Frame", "prepare"]
 
@@ -17,9 +18,6 @@ MIN_PIXELS = 60
 """Usable pixels within three half-light radii (or five pixels, if that is more) below which nothing is measured.
 
 A number and not a share of the stamp: stamps cut at an isophote hold a small galaxy's pixels alone."""
-
-SERSIC_N = (0.3, 6.2)
-"""Indices that GalSim can draw."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,19 +93,10 @@ class Frame:
     @cached_property
     def model(self) -> NDArray[np.float64]:
         """The fit through the PSF, shape (S, S), in the image's units and not masked."""
-        import galsim
-
-        fit = self.fit
-        if fit is None:
+        if self.fit is None:
             raise CutoutError("a cutout without a Sersic fit has no model")
-        n = float(np.clip(fit.sersic_n, *SERSIC_N))
-        profile = galsim.Sersic(n=n, half_light_radius=fit.half_light_radius, flux=fit.flux)
-        profile = profile.shear(q=fit.q, beta=fit.beta * galsim.radians).shift(fit.dx, fit.dy)
-        kernel = self.cutout.psf.astype(np.float64)
-        psf = galsim.InterpolatedImage(galsim.Image(kernel), scale=self.scale, flux=1.0)
-        ny, nx = self.image.shape
-        drawn = galsim.Convolve(profile, psf).drawImage(nx=nx, ny=ny, scale=self.scale, method="no_pixel", dtype=float)
-        return np.asarray(drawn.array)
+        fit = self.fit
+        return seen_through(sersic_galaxy(fit), self.cutout, shift=(fit.dx, fit.dy))
 
     @cached_property
     def residual(self) -> NDArray[np.float64]:

@@ -15,8 +15,10 @@ __all__ = [
     "CONDITIONS",
     "FEATURES",
     "asked_conditions",
+    "draws",
     "feature_matrix",
     "finite_rows",
+    "galaxies_in",
     "galaxy_labels",
     "generator_of",
     "values",
@@ -106,6 +108,17 @@ def galaxy_labels(real: Table, model: Table) -> tuple[NDArray[np.int64], NDArray
     return first, second
 
 
+def galaxies_in(table: Table) -> int:
+    """How many simulated galaxies a table holds: the bands of one are one, several draws of one are several."""
+    return len({(*key[:2], draw) for key, draw in zip(_keys(table), _draws(table), strict=True)})
+
+
+def draws(table: Table) -> list[NDArray[np.intp]]:
+    """Rows of each draw of the galaxies: samples as large as the real one, where there are several of each."""
+    own = np.asarray(_draws(table))
+    return [np.flatnonzero(own == draw) for draw in np.unique(own)]
+
+
 def generator_of(context: dict[str, Any], purpose: int) -> np.random.Generator:
     """Random numbers of one metric: the same for the same ``seed`` of the context."""
     return np.random.default_rng([int(context.get("seed", 0)), purpose])
@@ -115,3 +128,7 @@ def _keys(table: Table) -> list[tuple[str, int, str]]:
     """What tells a galaxy's stamp from all others: an id is one of its source."""
     names = (table["source"] if "source" in table.colnames else [""] * len(table), table["galaxy_id"], table["band"])
     return [(str(source), int(i), str(band)) for source, i, band in zip(*names, strict=True)]
+
+
+def _draws(table: Table) -> list[int]:
+    return [int(draw) for draw in table["draw"]] if "draw" in table.colnames else [0] * len(table)

@@ -10,7 +10,15 @@ import numpy as np
 from astropy.table import Table
 
 from skyloom.descriptors import Metric
-from skyloom.validate.metrics_columns import CONDITIONS, asked_conditions, galaxy_labels, generator_of, values
+from skyloom.validate.labels import CONDITION_LABELS, LABELS
+from skyloom.validate.metrics_columns import (
+    CONDITIONS,
+    asked_conditions,
+    galaxies_in,
+    galaxy_labels,
+    generator_of,
+    values,
+)
 from skyloom.validate.statistics_conditional import compare_conditional
 from skyloom.validate.statistics_score import bootstrap, score
 
@@ -37,9 +45,9 @@ def conditional_metrics() -> list[Metric]:
         Metric(
             f"bias_{quantity}",
             partial(_bias, quantity),
-            summary=f"run of {quantity} with magnitude, size, n, q and S/N, whichever is worst",
+            summary=f"run of {LABELS[quantity]} with magnitude, size, n, q and S/N, whichever is worst",
             formula="max over conditions of rms over bins of (median model - median real) / std(real)",
-            label=f"{quantity.replace('_', ' ')} against conditions",
+            label=f"{LABELS[quantity]} against conditions",
             group="conditional bias",
         )
         for quantity in BIASED
@@ -48,12 +56,12 @@ def conditional_metrics() -> list[Metric]:
         Metric(
             f"calibration_{condition}",
             partial(_calibration, condition),
-            summary=f"{condition} measured on a simulated galaxy against the one asked for",
+            summary=f"{label} measured on a simulated galaxy against the one asked for",
             formula="median |recovered - asked| / std(real)",
-            label=f"{condition.replace('_', ' ')}, asked and recovered",
+            label=f"{label}, asked and recovered",
             group="calibration",
         )
-        for condition in CONDITIONS
+        for condition, label in CONDITION_LABELS.items()
     ]
     return [*biases, *calibrations]
 
@@ -70,7 +78,13 @@ def _bias(quantity: str, real: Table, model: Table, **context: Any) -> dict[str,
         first, second = np.isfinite(real_x + real_y), np.isfinite(model_x + model_y)
         labels = galaxy_labels(real[first], model[second])
         found[condition] = compare_conditional(
-            real_x[first], real_y[first], model_x[second], model_y[second], rng, labels=labels
+            real_x[first],
+            real_y[first],
+            model_x[second],
+            model_y[second],
+            rng,
+            labels=labels,
+            size=galaxies_in(model[second]),
         )
     judged = {name: s for name, s in found.items() if np.isfinite(s["value"])}
     if not judged:
@@ -80,7 +94,10 @@ def _bias(quantity: str, real: Table, model: Table, **context: Any) -> dict[str,
 
 
 def _calibration(condition: str, real: Table, model: Table, **context: Any) -> dict[str, float]:
-    """The floor is what the errors of the fit alone would give."""
+    """The floor is the scatter of real galaxies' own fits (`skyloom.validate.run_sectors`), or of the fit's errors.
+
+    ``sector_<column>`` of the context, shape (len(real),), has the former; the larger of the two counts.
+    """
     rng = generator_of(context, zlib.crc32(f"calibration {condition}".encode()))
     column = CONDITIONS[condition]
     asked, recovered = asked_conditions(real, model, column), values(model, column)
@@ -98,11 +115,23 @@ def _calibration(condition: str, real: Table, model: Table, **context: Any) -> d
     galaxies = galaxy_labels(real[:0], model[both])[1]
     draws = bootstrap(lambda _, j: float(np.median(np.abs(away[j]))), 1, galaxies, rng, 100)
     biases = bootstrap(lambda _, j: float(np.median(away[j])), 1, galaxies, rng, 100)
+    of_fit = _HALF_NORMAL * float(np.nanmedian(sigma))
+    sectors = np.asarray(context.get(f"sector_{column}", ()), dtype=float) / scatter
+    known = np.flatnonzero(np.isfinite(sectors))
+    of_real, floor_error = float("nan"), float("nan")
+    if len(known) >= 4:
+        of_real = float(np.median(sectors[known]))
+        own = galaxy_labels(real[known], real[:0])[0]
+        again = bootstrap(lambda _, j: float(np.median(sectors[known[j]])), 1, own, rng, 100)
+        floor_error = float(again.std())
     return score(
         value,
         float(draws.std()),
-        _HALF_NORMAL * float(np.nanmedian(sigma)),
+        float(np.nanmax([of_fit, of_real])),
+        floor_error,
         bias=float(np.median(away)),
         bias_error=float(biases.std()),
+        fit_error=of_fit,
+        real_scatter=of_real,
         n_model=len(away),
     )

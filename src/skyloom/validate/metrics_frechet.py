@@ -7,7 +7,7 @@ from typing import Any
 from astropy.table import Table
 
 from skyloom.descriptors import Metric
-from skyloom.validate.metrics_columns import feature_matrix, galaxy_labels, generator_of
+from skyloom.validate.metrics_columns import feature_matrix, galaxies_in, galaxy_labels, generator_of
 from skyloom.validate.statistics_frechet import frechet_distance, whitened
 from skyloom.validate.statistics_joint import standardise
 from skyloom.validate.statistics_score import bootstrap, half_floor, score
@@ -54,8 +54,8 @@ def _frechet(real: Table, model: Table, **context: Any) -> dict[str, float]:
     if min(len(x), len(y)) < _FEWEST:
         return score(float("nan"), **counts)
     x, y = whitened(*standardise(x, y))  # strays cut first: one alone would be a covariance
-    labels = galaxy_labels(real[rows], model[others])
+    labels, size = galaxy_labels(real[rows], model[others]), galaxies_in(model[others])
     rng = generator_of(context, 15)
     draws = bootstrap(lambda i, j: frechet_distance(x[i], y[j]), *labels, rng, 100)
-    floor, floor_error = half_floor(lambda i, j: frechet_distance(x[i], x[j]), *labels, rng)
+    floor, floor_error = half_floor(lambda i, j: frechet_distance(x[i], x[j]), labels[0], size, rng)
     return score(frechet_distance(x, y), float(draws.std()), floor, floor_error, **counts)

@@ -10,7 +10,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from skyloom.descriptors import Metric
-from skyloom.validate.metrics_columns import feature_matrix, galaxy_labels, generator_of
+from skyloom.validate.metrics_columns import draws, feature_matrix, galaxies_in, galaxy_labels, generator_of
 from skyloom.validate.statistics_classifier import classifier_auc
 from skyloom.validate.statistics_joint import maximum_mean_discrepancy, sliced_wasserstein, standardise
 from skyloom.validate.statistics_manifold import manifold_scores, memorised_share
@@ -152,7 +152,7 @@ def _sliced(real: Table, model: Table, **context: Any) -> dict[str, float]:
 
     rng = generator_of(context, 11)
     error = bootstrap(lambda i, j: distance(x[i], y[j]), *labels, rng, 40).std()
-    floor, floor_error = half_floor(lambda i, j: distance(x[i], x[j]), *labels, rng)
+    floor, floor_error = half_floor(lambda i, j: distance(x[i], x[j]), labels[0], galaxies_in(model), rng)
     return score(distance(x, y), float(error), floor, floor_error, **counts)
 
 
@@ -174,7 +174,7 @@ def _auc(kind: Kind, real: Table, model: Table, **context: Any) -> dict[str, flo
         return score(float("nan"), **counts)
     ids, others = galaxy_labels(real, model)
     value, error = classifier_auc(x, y, ids, others, kind, seed=int(context.get("seed", 0)))
-    n, m = len(np.unique(ids)), len(np.unique(others))
+    n, m = galaxies_in(real), galaxies_in(model)
     return score(value, error, 0.5 + float(np.sqrt((n + m + 1) / (12 * n * m))), **counts)
 
 
@@ -189,9 +189,16 @@ def _manifold(name: str, real: Table, model: Table, **context: Any) -> dict[str,
         first, second = random_halves(of_x, rng)
         neighbours = min(NEIGHBOURS, len(first) - 1, len(second) - 1)
         halves.append(getattr(manifold_scores(x[first], x[second], neighbours), name))
+    # one draw of each galaxy at a time: the balls depend on how many there are
+    mine = [rows for rows in draws(model) if len(rows) >= _FEWEST]
+    if not mine:
+        return score(float("nan"), **counts)
+    value = float(np.mean([getattr(manifold_scores(x, y[rows], NEIGHBOURS), name) for rows in mine]))
     # halves of the simulated sample, not a bootstrap: doubled rows would be each other's nearest neighbours
-    parts = [getattr(manifold_scores(x, y[random_halves(of_y, rng)[0]], NEIGHBOURS), name) for _ in range(8)]
-    value = getattr(manifold_scores(x, y, NEIGHBOURS), name)
+    parts = [
+        np.mean([getattr(manifold_scores(x, y[r[random_halves(of_y[r], rng)[0]]], NEIGHBOURS), name) for r in mine])
+        for _ in range(8)
+    ]
     return score(value, float(np.std(parts)), float(np.mean(halves)), float(np.std(halves)), **counts)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from astropy.table import Table
 
 from skyloom.descriptors import Metric
-from skyloom.validate.metrics_columns import finite_rows, galaxy_labels, generator_of, values
+from skyloom.validate.labels import LABELS
+from skyloom.validate.metrics_columns import finite_rows, galaxies_in, galaxy_labels, generator_of, values
 from skyloom.validate.statistics_marginal import compare_marginal
 
 __all__ = ["COHERENCE_SNR", "marginal_metrics"]
@@ -21,57 +22,33 @@ _LOTZ = "Lotz, Primack & Madau 2004, AJ 128, 163"
 _FREEMAN = "Freeman et al. 2013, MNRAS 434, 282"
 _HIRATA = "Hirata & Seljak 2003, MNRAS 343, 459"
 
-# (quantity, label, group, what it sees, reference)
+# (quantity, group, what it sees, reference)
 _QUANTITIES = (
-    ("moments_sigma", "size (adaptive moments)", "size and shape", "size, log10 arcsec", _HIRATA),
-    ("moments_ellipticity", "ellipticity", "size and shape", "roundness", _HIRATA),
-    ("moments_rho4", "rho4", "size and shape", "how cuspy the profile is", _HIRATA),
-    ("growth_mag", "magnitude (growth curve)", "size and shape", "flux, AB mag", ""),
-    (
-        "growth_half_light_radius",
-        "half-light radius (growth curve)",
-        "size and shape",
-        "size, log10 arcsec",
-        "",
-    ),
-    ("concentration", "concentration", "morphology", "light at the centre", _LOTZ),
-    ("asymmetry", "asymmetry", "morphology", "lopsidedness", _LOTZ),
-    ("smoothness", "smoothness", "morphology", "clumps", _LOTZ),
-    ("gini", "Gini", "morphology", "how unevenly light is shared out", _LOTZ),
-    ("m20", "M20", "morphology", "where the brightest pixels are", _LOTZ),
-    ("multimode", "multimode", "morphology", "double nuclei", _FREEMAN),
-    ("intensity", "intensity", "morphology", "the second brightest clump", _FREEMAN),
-    ("deviation", "deviation", "morphology", "an off-centre peak", _FREEMAN),
-    ("pixels_p99", "brightest pixels", "pixels", "99th percentile of the pixels over their mean", ""),
-    ("pixels_skewness", "pixel skewness", "pixels", "shape of the pixels' histogram", ""),
-    ("residual_rms", "residual after the best Sersic", "residual", "structure of all scales", ""),
-    (
-        "residual_rms_smoothed",
-        "residual, smoothed",
-        "residual",
-        "structure larger than half a half-light radius",
-        "",
-    ),
-    ("residual_asymmetry", "residual asymmetry", "residual", "lopsided structure", ""),
-    ("coherence_ring", "rings", "coherence", "share of axisymmetric structure", ""),
-    (
-        "coherence_abs_chirality",
-        "|chirality|",
-        "coherence",
-        "structure wound one way, as spiral arms are",
-        "",
-    ),
-    (
-        "coherence_strongest",
-        "strongest mode",
-        "coherence",
-        "structure in one mode (m, k): mottle has many",
-        "",
-    ),
-    ("coherence_m1", "share of m = 1", "coherence", "one-armed or lopsided structure", ""),
-    ("coherence_m2", "share of m = 2", "coherence", "bars and two arms", ""),
-    ("coherence_m3", "share of m = 3", "coherence", "three arms", ""),
-    ("coherence_m4", "share of m = 4", "coherence", "four arms", ""),
+    ("moments_sigma", "size and shape", "size, log10 arcsec", _HIRATA),
+    ("moments_ellipticity", "size and shape", "roundness", _HIRATA),
+    ("moments_rho4", "size and shape", "how cuspy the profile is", _HIRATA),
+    ("growth_mag", "size and shape", "flux, AB mag", ""),
+    ("growth_half_light_radius", "size and shape", "size, log10 arcsec", ""),
+    ("concentration", "morphology", "light at the centre", _LOTZ),
+    ("asymmetry", "morphology", "lopsidedness", _LOTZ),
+    ("smoothness", "morphology", "clumps", _LOTZ),
+    ("gini", "morphology", "how unevenly light is shared out", _LOTZ),
+    ("m20", "morphology", "where the brightest pixels are", _LOTZ),
+    ("multimode", "morphology", "double nuclei", _FREEMAN),
+    ("intensity", "morphology", "the second brightest clump", _FREEMAN),
+    ("deviation", "morphology", "an off-centre peak", _FREEMAN),
+    ("pixels_p99", "pixels", "99th percentile of the pixels over their mean", ""),
+    ("pixels_skewness", "pixels", "shape of the pixels' histogram", ""),
+    ("residual_rms", "residual", "structure of all scales", ""),
+    ("residual_rms_smoothed", "residual", "structure larger than half a half-light radius", ""),
+    ("residual_asymmetry", "residual", "lopsided structure", ""),
+    ("coherence_ring", "coherence", "share of axisymmetric structure", ""),
+    ("coherence_abs_chirality", "coherence", "structure wound one way, as spiral arms are", ""),
+    ("coherence_strongest", "coherence", "structure in one mode (m, k): mottle has many", ""),
+    ("coherence_m1", "coherence", "one-armed or lopsided structure", ""),
+    ("coherence_m2", "coherence", "bars and two arms", ""),
+    ("coherence_m3", "coherence", "three arms", ""),
+    ("coherence_m4", "coherence", "four arms", ""),
 )
 
 
@@ -81,14 +58,14 @@ def marginal_metrics() -> list[Metric]:
         Metric(
             f"wasserstein_{quantity}",
             partial(_compare, quantity),
-            summary=f"distribution of {label}: {sees}",
+            summary=f"distribution of {LABELS[quantity]}: {sees}",
             formula="W1(real, model) / std(real)",
             reference=reference,
-            label=label,
+            label=LABELS[quantity],
             group=group,
             quantity=quantity,
         )
-        for quantity, label, group, sees, reference in _QUANTITIES
+        for quantity, group, sees, reference in _QUANTITIES
     ]
 
 
@@ -97,6 +74,12 @@ def _compare(quantity: str, real: Table, model: Table, **context: Any) -> dict[s
     rows, others = finite_rows(real, quantity, least), finite_rows(model, quantity, least)
     rng = generator_of(context, zlib.crc32(quantity.encode()))
     labels = galaxy_labels(real[rows], model[others])
-    found = compare_marginal(values(real, quantity)[rows], values(model, quantity)[others], rng, labels=labels)
+    found = compare_marginal(
+        values(real, quantity)[rows],
+        values(model, quantity)[others],
+        rng,
+        labels=labels,
+        size=galaxies_in(model[others]),
+    )
     left_out = {"left_out_real": len(real) - len(rows), "left_out_model": len(model) - len(others)}
     return found | {name: float(number) for name, number in left_out.items()}

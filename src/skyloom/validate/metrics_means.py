@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from skyloom.descriptors import Metric
 from skyloom.validate.measure_flags import MeasureFlag
 from skyloom.validate.measure_tools import FLAGS, TOOLS
-from skyloom.validate.metrics_columns import galaxy_labels, generator_of, values
+from skyloom.validate.metrics_columns import galaxies_in, galaxy_labels, generator_of, values
 from skyloom.validate.statistics_score import bootstrap, half_floor, score
-from skyloom.validate.statistics_simple import mean_and_error
+from skyloom.validate.statistics_simple import difference_and_error
 
 __all__ = ["mean_metrics"]
 
@@ -85,7 +85,7 @@ def _curve(prefix: str, squared: bool, real: Table, model: Table, **context: Any
 
     rng, labels = generator_of(context, 20), galaxy_labels(real, model)
     draws = bootstrap(lambda i, j: distance(x[i], y[j]), *labels, rng, 100)
-    floor, floor_error = half_floor(lambda i, j: distance(x[i], x[j]), *labels, rng)
+    floor, floor_error = half_floor(lambda i, j: distance(x[i], x[j]), labels[0], galaxies_in(model), rng)
     ratios = {
         f"ratio_{names[seen[k]]}": float(np.nanmean(y[:, i]) / mean[i]) for i, k in enumerate(np.flatnonzero(bright))
     }
@@ -93,20 +93,18 @@ def _curve(prefix: str, squared: bool, real: Table, model: Table, **context: Any
 
 
 def _mean_shear(component: int, real: Table, model: Table, **context: Any) -> dict[str, float]:
-    """The floor is the error of the difference."""
+    """The floor is the error of the difference, in which galaxies and their counterparts are taken together."""
     del context
     turn: Callable[[NDArray[np.float64]], NDArray[np.float64]] = np.cos if component == 1 else np.sin
-    means, errors, numbers = [], [], []
-    for table in (real, model):
+
+    def shears(table: Table) -> NDArray[np.float64]:
         q, beta = values(table, "fit_q"), values(table, "fit_beta")
-        g = (1 - q) / (1 + q) * turn(2 * beta)
-        known = np.isfinite(g)
-        mean, error = mean_and_error(g[known], galaxy_labels(table[known], table[:0])[0])
-        means.append(mean)
-        errors.append(error)
-        numbers.append(int(np.isfinite(g).sum()))
-    error = float(np.hypot(errors[0], errors[1]))
-    return score(means[1] - means[0], error, error, n_real=numbers[0], n_model=numbers[1])
+        return np.asarray((1 - q) / (1 + q) * turn(2 * beta))
+
+    x, y = shears(real), shears(model)
+    seen, made = np.isfinite(x), np.isfinite(y)
+    difference, error = difference_and_error(x[seen], y[made], *galaxy_labels(real[seen], model[made]))
+    return score(difference, error, error, n_real=int(seen.sum()), n_model=int(made.sum()))
 
 
 def _failures(real: Table, model: Table, **context: Any) -> dict[str, float]:
@@ -114,7 +112,7 @@ def _failures(real: Table, model: Table, **context: Any) -> dict[str, float]:
     if len(real) == 0 or len(model) == 0:
         return score(float("nan"))
     # the bands of a galaxy fail together, for they share masks and size: it is galaxies that count
-    n, m = (len(np.unique(labels)) for labels in galaxy_labels(real, model))
+    n, m = galaxies_in(real), galaxies_in(model)
     shares = {}
     for flag, tool in zip(FLAGS, TOOLS, strict=True):
         a, b = (float((np.asarray(t[flag]) >= MeasureFlag.FAILED).mean()) for t in (real, model))

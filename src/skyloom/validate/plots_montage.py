@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from skyloom.errors import SkyloomError
 from skyloom.stamps import Cutout
-from skyloom.validate.counterparts import draw_through, sersic_galaxy
+from skyloom.validate.drawing import draw_through, sersic_galaxy
 
 __all__ = ["Panel", "Strip", "choose_rows", "montage"]
 

@@ -19,6 +19,7 @@ from skyloom.errors import SkyloomError
 from skyloom.validate.plots_montage import montage
 from skyloom.validate.plots_page import make_figures
 from skyloom.validate.plots_theme import css_names
+from skyloom.validate.report_bins import bin_tables
 from skyloom.validate.report_data import Line, Validation, to_json
 from skyloom.validate.report_format import FILTERS
 from skyloom.validate.report_verdict import ALLOWED_FLOORS, ALLOWED_SIGMAS
@@ -112,6 +113,7 @@ def render_page(validation: Validation, gallery: Gallery) -> str:
         figures=make_figures(tables),
         strips=montage(gallery),
         groups=_groups(validation.lines),
+        bins=bin_tables(validation.lines),
         names=[name for name in validation.samples if name != "real"],
         colours=css_names(list(validation.samples)),
         allowed=ALLOWED_FLOORS,

@@ -34,6 +34,8 @@ class Score:
         Why it was not judged, or what to know about the number.
     more : mapping of str to float
         What else the metric gave: by source, by magnitude bin, numbers of galaxies.
+    tolerance : float
+        Distance from the ideal that is allowed, for metrics that demand it in place of a floor; NaN otherwise.
     """
 
     value: float
@@ -43,6 +45,7 @@ class Score:
     multiple: float = math.nan
     note: str = ""
     more: Mapping[str, float] = field(default_factory=dict)
+    tolerance: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,11 @@ class Line:
     def floor(self) -> float:
         """The noise floor: that of the first sample that has one."""
         return next((s.floor for s in self.scores.values() if math.isfinite(s.floor)), math.nan)
+
+    @property
+    def tolerance(self) -> float:
+        """What is allowed in place of a floor; NaN where there is one."""
+        return next((s.tolerance for s in self.scores.values() if math.isfinite(s.tolerance)), math.nan)
 
 
 @dataclass(frozen=True)
@@ -191,6 +199,7 @@ def _line(line: Line) -> dict[str, Any]:
                 "floor": _number(s.floor),
                 "multiple_of_floor": _number(s.multiple),
                 "outcome": s.outcome,
+                **({"tolerance": s.tolerance} if math.isfinite(s.tolerance) else {}),
                 **({"note": s.note} if s.note else {}),
                 **({"more": {k: _number(v) for k, v in s.more.items()}} if s.more else {}),
             }

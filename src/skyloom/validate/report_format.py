@@ -104,6 +104,13 @@ def times(multiple: float) -> str:
     return "> 99 ×" if multiple > 99 else f"{multiple:.1f} ×"
 
 
+def floor_text(line: Line) -> str:
+    """The floor; or what is asked in its place."""
+    if math.isfinite(line.tolerance):
+        return f"{number(line.ideal)} ± {number(line.tolerance)}"
+    return number(line.floor)
+
+
 def percent(part: float, whole: float) -> str:
     """A share in per cent."""
     return f"{100 * part / whole:.0f} %" if whole else "–"
@@ -118,5 +125,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "strip_plot": strip_plot,
     "times": times,
     "percent": percent,
+    "floor_text": floor_text,
 }
 """Filters of the template."""

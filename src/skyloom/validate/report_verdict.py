@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from skyloom.validate.report_data import Line, Outcome, Sample, Score
 
 __all__ = [
     "ALLOWED_FLOORS",
     "ALLOWED_SIGMAS",
     "ONE_SIDED",
+    "TELLING",
     "cautions",
     "headline",
     "ideal_score",
@@ -33,6 +36,13 @@ WITHIN_ERROR = "within the error"
 
 _IDEALS = {"lower": 0.0, "higher": 1.0, "zero": 0.0, "half": 0.5, "one": 1.0}
 _FEW_GALAXIES = 200
+ZERO_POINT_OFF = 2.0
+"""Magnitudes between the medians of a sample and of the real galaxies that make its zero point doubtful."""
+
+TELLING = frozenset(
+    {"auc_forest", "wasserstein_asymmetry", "wasserstein_smoothness", "wasserstein_residual_rms", "power_spectrum"}
+)
+"""Metrics by which plain Sersic profiles should fall short."""
 
 ONE_SIDED = frozenset({"half"})
 """Kinds of metric whose values below the ideal are as good as the ideal."""
@@ -54,6 +64,7 @@ def judge(
     floor_error: float = math.nan,
     note: str = "",
     one_sided: bool = False,
+    tolerance: float = math.nan,
 ) -> Score:
     """Judge one number against the noise floor.
 
@@ -75,12 +86,21 @@ def judge(
     one_sided : bool
         Whether a value below the ideal is as good as the ideal: a classifier that does worse than chance on galaxies
         it has not seen has learned nothing that tells the samples apart.
+    tolerance : float
+        Distance from the ideal that is allowed where a metric demands it, e.g. chi2 of 1 +- 0.02; it takes the place
+        of the floor.
     """
     value_away = _away(value, ideal, one_sided)
     if math.isfinite(value) and not math.isfinite(ideal):
         return Score(value, error, floor, "not judged", note=note or "for information")
     if not math.isfinite(value):
         return Score(value, error, floor, "not judged", note=note or "not measured")
+    if math.isfinite(tolerance):
+        slack = ALLOWED_SIGMAS * error if math.isfinite(error) else 0.0
+        kept: Outcome = "pass" if value_away - slack <= tolerance else "falls short"
+        if kept == "pass" and value_away > tolerance:
+            note = note or WITHIN_ERROR
+        return Score(value, error, floor, kept, note=note, tolerance=tolerance)
     if not math.isfinite(floor):
         if not math.isfinite(error):
             return Score(value, error, floor, "not judged", note=note or "no noise floor")
@@ -113,9 +133,24 @@ def verdict(name: str, lines: Sequence[Line], sample: Sample, real: Sample, base
         plain, plain_short = _sorted(lines, baseline)
         fall = f" and fall short in {len(plain_short)}: {_worst(plain_short, baseline)}" if plain_short else ""
         text.append(f" Plain Sersic profiles pass {len(plain)} of {len(plain) + len(plain_short)}{fall}.")
+        text.append(_power_to_tell(lines, baseline))
     if sample.set_aside and sample.role == "model":
         text.append(f" {len(sample.set_aside)} of its galaxies could not be made or measured.")
     return name + "".join(text).removeprefix("It")
+
+
+def _power_to_tell(lines: Sequence[Line], baseline: str) -> str:
+    """Which of the measures meant to tell Sersic profiles from real galaxies do so on these, and which cannot."""
+    judged = [(line, line.scores[baseline]) for line in lines if line.metric in TELLING and baseline in line.scores]
+    tell = [line.label for line, score in judged if score.outcome == "falls short"]
+    cannot = [
+        f"{line.label} ({score.value:.2g} against a floor of {score.floor:.2g})"
+        for line, score in judged
+        if score.outcome == "pass"
+    ]
+    text = f" Of the measures meant to tell plain Sersic profiles from real galaxies, these do: {', '.join(tell)}."
+    text = text if tell else ""
+    return text + (f" These cannot on galaxies as many and as noisy as these: {', '.join(cannot)}." if cannot else "")
 
 
 def headline(names: Sequence[str], lines: Sequence[Line], baseline: str = "Sersic") -> str:
@@ -150,11 +185,24 @@ def cautions(real: Sample, samples: Mapping[str, Sample]) -> list[str]:
             f"{len(chosen)} of {looked} cutouts were set aside (listed below): what is judged may"
             " not be what the survey holds."
         )
+    for name, sample in samples.items():
+        apart = _median_mag(sample) - _median_mag(real)
+        if abs(apart) > ZERO_POINT_OFF:
+            found.append(
+                f"The galaxies of {name} are {abs(apart):.1f} mag {'fainter' if apart > 0 else 'brighter'} than the"
+                " real ones in the median: is its zero point right?"
+            )
     lost = {name: max(map(_lost, sample.failed.values()), default=0) for name, sample in samples.items()}
     many = [f"{name} {k}" for name, k in lost.items() if k > 0.1 * max(len(samples[name].table), 1)]
     if many:
         found.append(f"More than a tenth of the stamps could not be measured by some tool: {', '.join(many)}.")
     return found
+
+
+def _median_mag(sample: Sample) -> float:
+    mags = np.asarray(sample.table["fit_mag"], dtype=float) if "fit_mag" in sample.table.colnames else np.empty(0)
+    mags = mags[np.isfinite(mags)]
+    return float(np.median(mags)) if mags.size else math.nan
 
 
 def _lost(counts: Mapping[str, int]) -> int:
@@ -166,7 +214,7 @@ def _sorted(lines: Sequence[Line], name: str) -> tuple[list[Line], list[Line]]:
     scored = [line for line in lines if name in line.scores]
     passed = [line for line in scored if line.scores[name].outcome == "pass"]
     short = [line for line in scored if line.scores[name].outcome == "falls short"]
-    return passed, sorted(short, key=lambda line: -_or_zero(line.scores[name].multiple))
+    return passed, sorted(short, key=lambda line: -_rank(line, name))
 
 
 def _worst(short: Sequence[Line], name: str) -> str:
@@ -188,7 +236,10 @@ def _grade(passed: int, short: int) -> str:
 
 
 def _with_multiple(line: Line, name: str) -> str:
-    multiple = line.scores[name].multiple
+    score = line.scores[name]
+    multiple = score.multiple
+    if math.isfinite(score.tolerance):
+        return f"{line.label} ({score.value:.3g} where {line.ideal:g} ± {score.tolerance:g} is asked)"
     if not math.isfinite(multiple):
         return line.label
     times = f"{multiple:.1f}" if multiple < 100 else "over 100"
@@ -206,5 +257,9 @@ def _away(value: float, ideal: float, one_sided: bool) -> float:
     return max(value - ideal, 0.0) if one_sided else abs(value - ideal)
 
 
-def _or_zero(value: float) -> float:
-    return 0.0 if math.isnan(value) else value
+def _rank(line: Line, name: str) -> float:
+    """Multiple of the floor, or of half the tolerance, which a pass may be twice of; no more than 10 of those."""
+    score = line.scores[name]
+    if math.isfinite(score.tolerance):
+        return min(2 * abs(score.value - line.ideal) / score.tolerance, 10.0)
+    return 0.0 if math.isnan(score.multiple) else score.multiple

@@ -6,7 +6,9 @@ import galsim
 import numpy as np
 from numpy.typing import NDArray
 
+from skyloom.errors import SkyloomError
 from skyloom.stamps import Cutout
+from skyloom.validate.drawing import psf_of, seen_through
 
 __all__ = ["shape_response"]
 
@@ -37,26 +39,28 @@ def shape_response(galaxy: galsim.GSObject, cutout: Cutout) -> tuple[NDArray[np.
     response, ellipticity : ndarray, shape (2,)
         NaN when a moment cannot be measured.
     """
-    psf = galsim.InterpolatedImage(galsim.Image(cutout.psf.astype(np.float64), scale=cutout.pixel_scale), flux=1.0)
+    psf, quarter = psf_of(cutout), np.array([[0.0, -1.0], [1.0, 0.0]])
     signs = (1, -1)
     e = np.array(
         [
-            [
-                [_distortion(turned.shear(**{f"g{i + 1}": sign * SHEAR}), psf, cutout)[i] for i in range(2)]
-                for sign in signs
-            ]
-            for turned in (galaxy, galaxy.rotate(90 * galsim.degrees))
+            [[_distortion(galaxy, _shear(i, sign * SHEAR) @ turn, psf, cutout)[i] for i in range(2)] for sign in signs]
+            for turn in (np.eye(2), quarter)
         ]
     ).mean(axis=0)
     return (e[0] - e[1]) / (2 * SHEAR), (e[0] + e[1]) / 2
 
 
-def _distortion(galaxy: galsim.GSObject, psf: galsim.GSObject, cutout: Cutout) -> tuple[float, float]:
-    size, scale = cutout.image.shape[0], cutout.pixel_scale
+def _shear(component: int, g: float) -> NDArray[np.float64]:
+    return np.asarray(galsim.Shear(**{f"g{component + 1}": g}).getMatrix())
+
+
+def _distortion(
+    galaxy: galsim.GSObject, matrix: NDArray[np.float64], psf: galsim.GSObject, cutout: Cutout
+) -> tuple[float, float]:
     try:
-        image = galsim.Convolve(galaxy, psf).drawImage(nx=size, ny=size, scale=scale, method="no_pixel", dtype=float)
+        image = galsim.Image(seen_through(galaxy, cutout, matrix=matrix, psf=psf), scale=cutout.pixel_scale)
         found = galsim.hsm.FindAdaptiveMom(image, strict=False)
-    except galsim.GalSimError:
+    except (galsim.GalSimError, SkyloomError):
         return float("nan"), float("nan")
     if found.moments_status != 0:
         return float("nan"), float("nan")

@@ -12,8 +12,9 @@ from skyloom.errors import CutoutError
 from skyloom.stamps import Cutout
 from skyloom.validate.reference import Reference
 from skyloom.validate.report_data import Sample
+from skyloom.validate.run_kept import Progress
 from skyloom.validate.run_plan import Plan
-from skyloom.validate.run_samples import Progress, default_refit, in_part, in_ranges, measured_sample
+from skyloom.validate.run_samples import default_refit, in_part, in_ranges, measured_sample
 from skyloom.validate.sample import Screening, Selection, select
 
 __all__ = ["MIN_GALAXIES", "mock_sample", "real_sample"]

@@ -15,19 +15,24 @@ from scipy.ndimage import uniform_filter
 from skyloom.errors import SkyloomError
 from skyloom.profiles import Generator, ProfileBatch
 from skyloom.stamps import Cutout
-from skyloom.validate.counterparts import draw_through, sersic_galaxy
-from skyloom.validate.run_samples import Progress, default_refit, in_part, measured_sample
-from skyloom.validate.sample import batched, select
+from skyloom.validate.drawing import draw_through, known_fit, sersic_galaxy
+from skyloom.validate.run_kept import Keeper, Progress, blockwise
+from skyloom.validate.run_samples import default_refit, in_part, measured_sample
+from skyloom.validate.sample import BATCH, select
 
 __all__ = ["reconstructions", "training_table"]
 
 MODEL_FLOOR = 0.03
 """Share of the light in a pixel that the training counts as error of PSF and model."""
 
+_COLUMNS = ("chi2", "chi2_floor", "sersic_chi2", "sersic_chi2_floor", "mag", "galaxy")
+
 logger = logging.getLogger(__name__)
 
 
-def reconstructions(generator: Generator, real: Sequence[Cutout], progress: Progress | None = None) -> dict[str, Any]:
+def reconstructions(
+    generator: Generator, real: Sequence[Cutout], progress: Progress | None = None, keeper: Keeper | None = None
+) -> dict[str, Any]:
     """How well a generator that can encode galaxies gives back those it is shown.
 
     Parameters
@@ -36,6 +41,8 @@ def reconstructions(generator: Generator, real: Sequence[Cutout], progress: Prog
         With ``reconstruct(cutouts) -> ProfileBatch``; another gives nothing.
     real : sequence of Cutout
     progress : callable, optional
+    keeper : Keeper, optional
+        Where results are kept.
 
     Returns
     -------
@@ -49,26 +56,33 @@ def reconstructions(generator: Generator, real: Sequence[Cutout], progress: Prog
     reconstruct: Callable[[Sequence[Cutout]], ProfileBatch] | None = getattr(generator, "reconstruct", None)
     if reconstruct is None:
         return {}
-    chi2, mag, names = [], [], []
-    for batch in batched(real):
-        try:
-            profiles = reconstruct(batch)
-        except (SkyloomError, RuntimeError, ValueError) as exc:  # e.g. stamps of a size it does not take
-            logger.warning("%s cannot reconstruct galaxies: %s", generator.spec.name, exc)
-            return {}
-        for galaxy, cutout in zip(profiles, batch, strict=True):
-            assert cutout.fit is not None  # else it could not be reconstructed
-            plain = _chi2(sersic_galaxy(cutout.fit), cutout, shifted=True)
-            # the reconstructed profile comes at its fitted place already
-            chi2.append((*_chi2(galaxy, cutout, shifted=False), *plain))
-            names.append(f"{cutout.source} {cutout.galaxy_id}")
-            mag.append(cutout.zero_point - 2.5 * np.log10(cutout.fit.flux))
-        if progress is not None:
-            progress(f"reconstructing by {generator.spec.name}", len(chi2), len(real))
-    kinds = ("chi2", "chi2_floor", "sersic_chi2", "sersic_chi2_floor")
-    columns = np.array(chi2).reshape(-1, 4).T
-    found = {f"reconstruction_{kind}": values for kind, values in zip(kinds, columns, strict=True)}
-    return {**found, "reconstruction_mag": np.array(mag), "reconstruction_galaxy": np.array(names)}
+
+    def compute(batch: list[Cutout]) -> list[dict[str, Any]]:
+        return [_row(galaxy, cutout) for galaxy, cutout in zip(reconstruct(batch), batch, strict=True)]
+
+    shown = f"reconstructing by {generator.spec.name}"
+    try:
+        rows = blockwise(
+            real, compute, _COLUMNS, stage="reconstructed", block=BATCH, keeper=keeper, progress=progress, shown=shown
+        )
+    except (SkyloomError, RuntimeError, ValueError) as exc:  # e.g. stamps of a size it does not take
+        logger.warning("%s cannot reconstruct galaxies: %s", generator.spec.name, exc)
+        return {}
+    return {f"reconstruction_{name}": np.array([row[name] for row in rows]) for name in _COLUMNS}
+
+
+def _row(galaxy: galsim.GSObject, cutout: Cutout) -> dict[str, Any]:
+    fit = known_fit(cutout)
+    chi2, floored = _chi2(galaxy, cutout, shifted=False)  # it comes at its fitted place already
+    plain, plain_floored = _chi2(sersic_galaxy(fit), cutout, shifted=True)
+    return {
+        "chi2": chi2,
+        "chi2_floor": floored,
+        "sersic_chi2": plain,
+        "sersic_chi2_floor": plain_floored,
+        "mag": float(cutout.zero_point - 2.5 * np.log10(fit.flux)),
+        "galaxy": f"{cutout.source} {cutout.galaxy_id}",
+    }
 
 
 def _chi2(galaxy: galsim.GSObject, cutout: Cutout, *, shifted: bool) -> tuple[float, float]:

@@ -29,6 +29,8 @@ class Plan:
         Simulated cutouts from elsewhere, judged as they are.
     seed : int
         Of latents, noise and resampling.
+    per_real : int
+        Simulated galaxies for each real one, of the models and of the Sersic profile.
     limit : int, optional
         Judge so many real galaxies at most.
     part : str, optional
@@ -48,6 +50,7 @@ class Plan:
     generators: Mapping[str, Generator]
     mock: Sequence[Cutout] | None = None
     seed: int = 1
+    per_real: int = 1
     limit: int | None = None
     part: str | None = None
     workers: int = 1

@@ -21,14 +21,12 @@ from skyloom.stamps import Cutout, CutoutSet, SersicFit
 from skyloom.validate.counterparts import Counterparts, asked_conditions
 from skyloom.validate.measure import count_flags, measure_cutouts
 from skyloom.validate.report_data import Role, Sample
+from skyloom.validate.run_kept import Progress
 from skyloom.validate.sample import OTHER_PART, Screening, SetAside
 
-__all__ = ["Progress", "default_refit", "in_part", "in_ranges", "measured_sample", "simulate"]
+__all__ = ["default_refit", "in_part", "in_ranges", "measured_sample", "simulate"]
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[str, int, int], None]
-"""Told of a stage's name, what is done and how much there is."""
 
 
 def default_refit(cutouts: Sequence[Cutout]) -> Sequence[SersicFit]:
@@ -71,10 +69,11 @@ def in_part(part: str) -> Callable[[Cutout], tuple[str, str] | None]:
 
 @dataclass(frozen=True)
 class _Made:
-    """Simulated cutouts on disk, the real row of each, and those that could not be made."""
+    """Simulated cutouts on disk, the real row and draw of each, and those that could not be made."""
 
     cutouts: CutoutSet
     rows: list[int]
+    draws: list[int]
     set_aside: list[SetAside]
 
 
@@ -85,6 +84,7 @@ def simulate(
     *,
     seed: int,
     identity: str,
+    per_real: int = 1,
     progress: Progress | None = None,
     refit: Callable[[Sequence[Cutout]], Sequence[SersicFit]] = default_refit,
 ) -> _Made:
@@ -101,11 +101,13 @@ def simulate(
     seed : int
     identity : str
         What tells the real cutouts from others.
+    per_real : int
+        Counterparts of each.
     progress : callable, optional
     refit : callable
     """
     spec = None if generator is None else generator.spec
-    made = Counterparts(real, generator, refit, seed=seed)
+    made = Counterparts(real, generator, refit, seed=seed, draws=per_real)
     inputs = {
         "kind": "simulated counterparts",
         "skyloom": __version__,
@@ -114,16 +116,17 @@ def simulate(
         "generator": made.name,
         "weights_sha256": spec.weights_sha256 if spec else "",
         "seed": seed,
+        "per_real": per_real,
     }
     if path.exists() and is_cutouts_file(path):
         before = read_provenance(path)
         if {name: before.get(name) for name in inputs} == inputs:
             logger.info("%s: taken from an earlier run", path)
             aside = [SetAside(*item) for item in json.loads(before["set_aside"])]
-            return _Made(read_cutouts(path), list(before["rows"]), aside)
+            return _Made(read_cutouts(path), list(before["rows"]), list(before["draws"]), aside)
     report: dict[str, Any] = dict(inputs)
-    write_cutouts(path, _counted(made, len(real), progress, report), provenance=report)
-    return _Made(read_cutouts(path), list(made.rows), list(made.set_aside))
+    write_cutouts(path, _counted(made, len(real) * per_real, progress, report), provenance=report)
+    return _Made(read_cutouts(path), list(made.rows), list(made.draws_of), list(made.set_aside))
 
 
 def _counted(made: Counterparts, total: int, progress: Progress | None, report: dict[str, Any]) -> Any:
@@ -135,7 +138,7 @@ def _counted(made: Counterparts, total: int, progress: Progress | None, report: 
     if not made.rows:
         reasons = made.set_aside[0].reason if made.set_aside else "no real cutouts"
         raise CutoutError(f"{made.name} gave no cutout that can be judged: {reasons}")
-    report["rows"] = list(made.rows)
+    report["rows"], report["draws"] = list(made.rows), list(made.draws_of)
     report["set_aside"] = json.dumps([[s.galaxy, s.reason, s.detail] for s in made.set_aside])
 
 
@@ -146,12 +149,13 @@ def measured_sample(
     *,
     screening: Screening | None = None,
     rows: Sequence[int] | None = None,
+    draws: Sequence[int] | None = None,
     set_aside: Sequence[SetAside] = (),
     workers: int = 1,
     resume: Path | None = None,
     progress: Progress | None = None,
 ) -> Sample:
-    """Measure a sample; the column ``real_row`` says which real galaxy a row belongs to."""
+    """Measure a sample; the columns ``real_row`` and ``draw`` say which real galaxy a row is of, and which draw."""
 
     def told(done: int, total: int | None) -> None:
         if progress is not None:
@@ -159,6 +163,7 @@ def measured_sample(
 
     table = measure_cutouts(cutouts, workers=workers, resume=resume, progress=told)
     table["real_row"] = np.arange(len(table)) if rows is None else np.asarray(rows, dtype=np.int64)
+    table["draw"] = np.zeros(len(table), dtype=np.int64) if draws is None else np.asarray(draws, dtype=np.int64)
     table.meta["sample"] = name
     aside = [*(screening.set_aside if screening else ()), *set_aside]
     return Sample(

@@ -15,6 +15,7 @@ from skyloom.descriptors import Metric
 from skyloom.errors import SkyloomError
 from skyloom.validate.report_data import Line, Sample, Score
 from skyloom.validate.report_verdict import ONE_SIDED, ideal_score, judge
+from skyloom.validate.run_kept import Progress
 
 __all__ = ["metric_lines", "run_metrics"]
 
@@ -25,6 +26,7 @@ def run_metrics(
     metrics: Sequence[Metric],
     samples: Mapping[str, Sample],
     contexts: Mapping[str, Mapping[str, Any]],
+    progress: Progress | None = None,
 ) -> list[Line]:
     """Compute every metric of every sample against the real one.
 
@@ -35,6 +37,7 @@ def run_metrics(
         ``real`` among them.
     contexts : mapping of str to mapping
         By sample: what the metrics may use beside the two tables (generator, cutouts, seed ...).
+    progress : callable, optional
 
     Returns
     -------
@@ -42,13 +45,15 @@ def run_metrics(
     """
     real = samples["real"].table
     lines = []
-    for metric in metrics:
+    for i, metric in enumerate(metrics):
         found = {
             name: _compute(metric, real, sample.table, contexts.get(name, {}))
             for name, sample in samples.items()
             if name != "real"
         }
         lines.append(metric_lines(metric, real, found))
+        if progress is not None:
+            progress("scoring", i + 1, len(metrics))
     return lines
 
 
@@ -98,6 +103,7 @@ def _score(result: Mapping[str, Any], ideal: float, one_sided: bool) -> Score:
         floor_error=number("floor_error"),
         note=str(result.get("note", "") or ""),
         one_sided=one_sided,
+        tolerance=number("tolerance"),
     )
-    known = ("value", "error", "floor", "floor_error", "note")
+    known = ("value", "error", "floor", "floor_error", "note", "tolerance")
     return replace(told, more={k: float(v) for k, v in result.items() if k not in known and v is not None})

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from skyloom.conditions import PHYSICAL_RANGES
 from skyloom.errors import SkyloomError
 from skyloom.stamps import Cutout, FitFlag, SersicFit
+from skyloom.validate.sample_zero_points import Magnitude, odd_zero_points
 
 __all__ = [
+    "BATCH",
     "Refit",
     "Screening",
     "Selection",
@@ -28,6 +30,8 @@ __all__ = [
 ]
 
 BATCH = 64
+"""Cutouts at a time."""
+
 MAGNITUDES = (5.0, 40.0)
 """Range a galaxy's AB magnitude must lie in for its zero point to be believed."""
 
@@ -221,6 +225,8 @@ def select(
         Stop after so many usable ones.
     """
     screening, rows, fits = Screening(), [], {}
+    names: list[str] = []
+    mags: list[Magnitude] = []
     readable = _readable(cutouts, screening, only)
     while batch := list(islice(readable, BATCH)):
         wide = {row for row, cutout in batch if _psf_too_large(cutout)}
@@ -235,6 +241,8 @@ def select(
                 screening.set_aside.append(SetAside(name_of(cutout), *fault))
                 continue
             rows.append(row)
+            names.append(name_of(cutout))
+            mags.append(_magnitude(cutout))
             screening.notes["fitted here, for they came without a Sersic fit"] += row in new
             screening.notes["PSF image larger than the stamp, cut to it"] += row in wide
             if row in new:
@@ -243,9 +251,19 @@ def select(
                 break
         if len(rows) == limit:
             break
+    odd = odd_zero_points(mags)
+    screening.set_aside += [SetAside(names[i], "wrong zero point", detail) for i, detail in odd.items()]
+    rows = [row for i, row in enumerate(rows) if i not in odd]
     screening.kept = len(rows)
     screening.notes = +screening.notes  # without the zeros
     return Selection(cutouts, rows, fits), screening
+
+
+def _magnitude(cutout: Cutout) -> Magnitude:
+    """Of a cutout with a usable fit."""
+    assert cutout.fit is not None
+    mag = cutout.zero_point - 2.5 * float(np.log10(cutout.fit.flux))
+    return Magnitude(cutout.source, cutout.band, float(cutout.zero_point), mag)
 
 
 def _readable(

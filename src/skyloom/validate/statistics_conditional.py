@@ -56,6 +56,7 @@ def compare_conditional(
     bins: int = 6,
     resamples: int = 100,
     labels: tuple[Rows, Rows] | None = None,
+    size: Rows | None = None,
 ) -> dict[str, float]:
     """Root mean square, over bins of x, of the difference of the medians of y.
 
@@ -74,6 +75,8 @@ def compare_conditional(
         Of the bootstrap.
     labels : (ndarray, ndarray), optional
         Of the galaxies that the numbers are of; see `skyloom.validate.statistics_score.bootstrap`.
+    size : int, optional
+        How many galaxies the floor takes the simulated sample for; its labels by default.
 
     Returns
     -------
@@ -109,7 +112,7 @@ def compare_conditional(
     floor, floor_error = half_floor(
         lambda i, j: rms(differences(real_x[i], real_y[i], real_x[j], real_y[j])),
         first,
-        second,
+        second if size is None else size,
         rng,
     )
     return score(

@@ -35,6 +35,7 @@ def compare_marginal(
     rng: np.random.Generator,
     resamples: int = 200,
     labels: tuple[Rows, Rows] | None = None,
+    size: Rows | None = None,
 ) -> dict[str, float]:
     """Wasserstein-1 distance in units of the scatter of the real sample.
 
@@ -47,6 +48,8 @@ def compare_marginal(
         Of the bootstrap.
     labels : (ndarray, ndarray), optional
         Of the galaxies that the numbers are of; see `skyloom.validate.statistics_score.bootstrap`.
+    size : int, optional
+        How many galaxies the floor takes the simulated sample for; its labels by default.
 
     Returns
     -------
@@ -60,9 +63,10 @@ def compare_marginal(
         return score(float("nan"), n_real=len(real), n_model=len(model))
     real, model = real / scatter, model / scatter
     first, second = labels or (len(real), len(model))
+    size = second if size is None else size
     value = wasserstein_1(real, model)
     draws = bootstrap(lambda i, j: wasserstein_1(real[i], model[j]), first, second, rng, resamples)
-    floor, floor_error = half_floor(lambda i, j: wasserstein_1(real[i], real[j]), first, second, rng)
+    floor, floor_error = half_floor(lambda i, j: wasserstein_1(real[i], real[j]), first, size, rng)
     low, high = np.percentile(draws, [16, 84]) - draws.mean() + value
     return score(
         value,

@@ -60,7 +60,8 @@ def bootstrap(
     statistic : callable (rows of real, rows of model) -> float
     real, model : int, or ndarray of int of shape (n,)
         Sizes of the samples, or a label a row: rows of one label are drawn together, for the stamps of one galaxy in
-        several bands are not independent (Davison & Hinkley 1997, Bootstrap Methods, section 3.8).
+        several bands are not independent (Davison & Hinkley 1997, Bootstrap Methods, section 3.8). Labels that stand in
+        both samples are of galaxies and their counterparts: the two are drawn together, for they share conditions.
     rng : numpy.random.Generator
     resamples : int
 
@@ -76,7 +77,20 @@ def bootstrap(
     def again(galaxies: _Galaxies) -> NDArray[np.intp]:
         return galaxies.rows(rng.integers(len(galaxies), size=len(galaxies)))
 
-    return np.fromiter((statistic(again(first), again(second)) for _ in range(resamples)), float, resamples)
+    if isinstance(real, int) or isinstance(model, int) or not np.intersect1d(real, model).size:
+        return np.fromiter((statistic(again(first), again(second)) for _ in range(resamples)), float, resamples)
+
+    everyone = np.union1d(real, model)
+    places = [galaxies.places(everyone) for galaxies in (first, second)]
+
+    def together() -> float:
+        while True:
+            chosen = rng.integers(len(everyone), size=len(everyone))
+            i, j = (g.rows(own[chosen][own[chosen] >= 0]) for g, own in zip((first, second), places, strict=True))
+            if len(i) and len(j):  # galaxies without a counterpart may leave one side empty, if rarely
+                return statistic(i, j)
+
+    return np.fromiter((together() for _ in range(resamples)), float, resamples)
 
 
 def random_halves(rows: Rows, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -91,6 +105,7 @@ def random_halves(rows: Rows, rng: np.random.Generator) -> tuple[NDArray[np.intp
 class _Galaxies:
     """Rows sorted by label, and where each label's begin."""
 
+    names: NDArray[np.int64]
     order: NDArray[np.intp]
     start: NDArray[np.intp]
     count: NDArray[np.intp]
@@ -98,11 +113,16 @@ class _Galaxies:
     @classmethod
     def of(cls, rows: Rows) -> _Galaxies:
         labels = np.arange(rows) if isinstance(rows, int) else rows
-        _, start, count = np.unique(np.sort(labels), return_index=True, return_counts=True)
-        return cls(np.argsort(labels, kind="stable"), start, count)
+        names, start, count = np.unique(np.sort(labels), return_index=True, return_counts=True)
+        return cls(names, np.argsort(labels, kind="stable"), start, count)
 
     def __len__(self) -> int:
         return len(self.start)
+
+    def places(self, names: NDArray[np.int64]) -> NDArray[np.intp]:
+        """Where each of some labels stands among those here; -1 for one that does not."""
+        place = np.searchsorted(self.names, names).clip(max=len(self.names) - 1)
+        return np.where(self.names[place] == names, place, -1)
 
     def rows(self, chosen: NDArray[np.intp]) -> NDArray[np.intp]:
         """All rows of some labels, again for each time that a label stands there."""

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from skyloom.validate.statistics_conditional import MIN_IN_BIN
 
-__all__ = ["binned_chi2", "mean_and_error", "mean_shear"]
+__all__ = ["binned_chi2", "difference_and_error", "mean_and_error", "mean_shear"]
 
 
 def mean_and_error(x: NDArray[np.float64], labels: NDArray[np.int64] | None = None) -> tuple[float, float]:
@@ -31,6 +31,36 @@ def mean_and_error(x: NDArray[np.float64], labels: NDArray[np.int64] | None = No
     if labels is None:
         return float(x.mean()), float(x.std(ddof=1) / np.sqrt(len(x)))
     return float(x.mean()), float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1)) / len(x))
+
+
+def difference_and_error(
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    of_x: NDArray[np.int64],
+    of_y: NDArray[np.int64],
+) -> tuple[float, float]:
+    """Mean of `y` less mean of `x`, and its error where numbers of one label, of either sample, vary together.
+
+    Each label's share in the difference is d_g = sum_y (y - mean_y) / N_y - sum_x (x - mean_x) / N_x, and the error
+    sqrt(G / (G - 1) sum_g d_g^2): what galaxies and their counterparts have in common drops out.
+
+    Parameters
+    ----------
+    x, y : ndarray, shapes (n,) and (m,)
+    of_x, of_y : ndarray of int, shapes (n,) and (m,)
+        Labels.
+
+    Returns
+    -------
+    float, float
+        NaN with an empty sample, or fewer than two labels.
+    """
+    names, label = np.unique(np.concatenate([of_x, of_y]), return_inverse=True)
+    if not len(x) or not len(y) or len(names) < 2:
+        return float("nan"), float("nan")
+    shares = np.concatenate([(x.mean() - x) / len(x), (y - y.mean()) / len(y)])
+    square = (np.bincount(label, shares) ** 2).sum() * len(names) / (len(names) - 1)
+    return float(y.mean() - x.mean()), float(np.sqrt(square))
 
 
 def mean_shear(g1: NDArray[np.float64], g2: NDArray[np.float64]) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -1,0 +1,61 @@
+"""What a flow prior's training depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from skyloom.generators.cvae.flow_net import FlowArchitecture
+
+__all__ = ["FlowConfig"]
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """Everything a flow's training depends on besides its posteriors.
+
+    Parameters
+    ----------
+    flow : FlowArchitecture
+    first_steps, steps : int
+        Of the teacher before and after each expectation.
+    rounds : int
+        Expectations.
+    distil_steps, pairs : int
+        Of the student, and how many galaxies of the teacher it learns from; 0 steps leave it the teacher's copy.
+    draw_steps : int
+        Euler steps of the student.
+    batch : int
+    learning_rate, distil_rate : float
+        Of AdamW, with warm-up over 100 steps and a cosine decay in each stage.
+    real : float
+        Share of real galaxies in a batch, once there are samples of them.
+    informed : float
+        A real galaxy counts by I / (I + informed) if its stamp tells I nats: one that tells nothing would only give the
+        prior back.
+    unknown : float
+        Probability with which the redshift is hidden.
+    levels, sampler_steps : int
+        Of `posterior_samples`.
+    ema : float
+    checkpoint_every : int
+    seed : int
+    """
+
+    flow: FlowArchitecture = field(default_factory=FlowArchitecture)
+    first_steps: int = 2500
+    steps: int = 1500
+    rounds: int = 2
+    distil_steps: int = 2500
+    pairs: int = 4096
+    draw_steps: int = 2
+    batch: int = 64
+    learning_rate: float = 2e-3
+    distil_rate: float = 1e-3
+    real: float = 0.6
+    informed: float = 30.0
+    unknown: float = 0.15
+    levels: int = 24
+    sampler_steps: int = 5
+    ema: float = 0.998
+    checkpoint_every: int = 250
+    seed: int = 1

@@ -1,0 +1,121 @@
+"""Latents of simulated structure, found by fitting the decoder to the known map.
+
+Through a telescope's PSF and noise even a bright simulated galaxy tells its latents only in part, and what is not told
+is N(0, 1): mottle. The map is known, though, so its latents are too: those with which the decoder draws it.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor
+
+from skyloom.generators.cvae.frame import node_radii
+from skyloom.generators.cvae.net import Decoder
+from skyloom.generators.cvae.prior import Posteriors
+from skyloom.generators.cvae.simulate import simulate_structure
+from skyloom.generators.cvae.structure import winding
+
+__all__ = ["fit_latents", "simulated_posteriors"]
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 32
+_PROBES = 4
+
+
+def simulated_posteriors(
+    decoder: Decoder,
+    sersic_n: Tensor,
+    q: Tensor,
+    features: Tensor,
+    *,
+    louder: float = 2.0,
+    steps: int = 60,
+    error: float = 0.05,
+    seed: int = 0,
+) -> Posteriors:
+    """Draw structure for given conditions and find its latents.
+
+    Parameters
+    ----------
+    decoder : Decoder
+    sersic_n, q : Tensor, shape (N,)
+    features : Tensor, shape (N, WIDTH)
+    louder : float
+        The maps are amplified by up to so much, evenly in the logarithm: real structure is the stronger.
+    steps, error
+        See `fit_latents`.
+    seed : int
+
+    Returns
+    -------
+    Posteriors
+        All wound the same way, none of them real.
+    """
+    means, variances, errors = [], [], []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for rows in torch.arange(len(q)).split(_BATCH):
+            f = simulate_structure(sersic_n[rows], q[rows])
+            gain = louder ** torch.rand(len(rows))[:, None, None]
+            f = 3 * torch.tanh(f * gain / 3)
+            f = torch.where((winding(f) < 0)[:, None, None], f.flip(2), f)
+            mean, log_variance, missed = fit_latents(decoder, f, features[rows], steps=steps, error=error)
+            means.append(mean)
+            variances.append(log_variance)
+            errors.append(missed)
+    logger.info("simulated structure: %d maps, fitted to %.3f rms", len(q), float(torch.cat(errors).mean()))
+    return Posteriors(torch.cat(means), torch.cat(variances), features, torch.zeros(len(q), dtype=torch.bool))
+
+
+def fit_latents(
+    decoder: Decoder, f: Tensor, y: Tensor, *, steps: int = 60, error: float = 0.05
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The Gaussian posterior of latents given a map, about its maximum (Laplace's approximation, cell by cell).
+
+    Parameters
+    ----------
+    decoder : Decoder
+    f : Tensor, shape (B, ROWS, COLUMNS)
+    y : Tensor, shape (B, WIDTH)
+    steps : int
+        Of Adam.
+    error : float
+        Error of f at each node, the inner ones, which crowd together, counting less.
+
+    Returns
+    -------
+    mean, log_variance : Tensor, shape (B, latents)
+        Under N(0, 1). The latents' information is estimated with a few random probes.
+    missed : Tensor, shape (B,)
+        What the decoder cannot draw, rms.
+    """
+    r = node_radii()
+    weight = (r / (r + 0.15))[:, None]
+    weight = weight / weight.mean() / error**2
+    trained = [p for p in decoder.parameters() if p.requires_grad]
+    for p in trained:
+        p.requires_grad_(False)
+    try:
+        z = torch.zeros(len(f), decoder.arch.latents, requires_grad=True)
+        optimiser = torch.optim.Adam([z], betas=(0.8, 0.98))
+        for step in range(steps):
+            optimiser.param_groups[0]["lr"] = 0.2 * (1 - step / steps) + 0.005
+            square = (decoder(z, y) - f) ** 2
+            # neighbouring nodes say the same thing about twice over
+            loss = 0.5 * ((square * weight).sum((1, 2)) / 32 + (z**2).sum(1)).sum()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        missed = square.detach().mean((1, 2)).sqrt()
+        information = torch.zeros_like(z)
+        for _ in range(_PROBES):
+            probe = torch.randn_like(f) * (weight / 32).sqrt()
+            (gradient,) = torch.autograd.grad((decoder(z, y) * probe).sum(), z)
+            information += gradient**2 / _PROBES
+    finally:
+        for p in trained:
+            p.requires_grad_(True)
+    return z.detach(), -torch.log1p(information), missed

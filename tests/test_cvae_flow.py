@@ -1,0 +1,189 @@
+"""The flow prior: its velocity, its paths and its posteriors, on populations whose answers are known."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skyloom.generators.cvae.features import FEATURES, WIDTH
+from skyloom.generators.cvae.flow_net import FlowArchitecture, VelocityNet, skip_and_scale
+from skyloom.generators.cvae.flow_path import integrate, log_density, matching_loss, posterior_samples, times
+from skyloom.generators.cvae.flow_prior import FlowPrior
+from skyloom.generators.cvae.flow_turn import random_turns, turned
+from skyloom.generators.cvae.net import Architecture
+
+ARCH = Architecture(global_latents=3, local_channels=2)
+FLOW = FlowArchitecture(width=8, blocks=1, context=16, heads=2)
+D = 12
+
+
+@pytest.fixture(scope="module")
+def gaussian():
+    """A correlated Gaussian of D dimensions and the velocity of its flow."""
+    torch.manual_seed(0)
+    root = torch.randn(D, D) / math.sqrt(D)
+    covariance, mean = root @ root.T + 0.05 * torch.eye(D), torch.linspace(-1, 1, D)
+
+    def velocity(z, t):
+        t = t[0]
+        total = t**2 * covariance + (1 - t) ** 2 * torch.eye(D)
+        gain = torch.linalg.solve(total, t * covariance - (1 - t) * torch.eye(D))
+        return mean + (z - t * mean) @ gain
+
+    return mean, covariance, velocity
+
+
+def _net(scale: float = 0.3) -> VelocityNet:
+    torch.manual_seed(1)
+    net = VelocityNet(ARCH, FLOW)
+    for weights in net.parameters():
+        weights.data += scale * torch.randn_like(weights) / math.sqrt(weights.shape[-1])
+    return net.eval().requires_grad_(False)
+
+
+def _prior(**changes) -> FlowPrior:
+    return FlowPrior(ARCH, _net(), _net(0.2), **changes)
+
+
+@given(st.floats(0, 1))
+def test_skip_and_scale_are_the_standard_normal_s(t):
+    skip, scale = skip_and_scale(torch.tensor([t], dtype=torch.float64))
+    total = t**2 + (1 - t) ** 2  # z and noise independent, unit variance
+    assert float(skip) == pytest.approx((t - (1 - t)) / total)
+    assert float(scale) ** 2 == pytest.approx(2 - (2 * t - 1) ** 2 / total)
+
+
+@given(st.integers(1, 64))
+def test_times_run_from_noise_to_data(steps):
+    t = times(steps)
+    assert len(t) == steps + 1
+    assert float(t[0]) == 0
+    assert float(t[-1]) == pytest.approx(1, abs=1e-6)
+    assert (t.diff() > 0).all()
+
+
+def test_an_untrained_network_leaves_the_standard_normal_as_it_is():
+    torch.manual_seed(2)
+    net, z, y = VelocityNet(ARCH, FLOW), torch.randn(4, ARCH.latents), torch.randn(4, WIDTH)
+    prior = FlowPrior(ARCH, net, net, steps=0)
+    drawn, _ = prior.draw(y, torch.cat([z, z[:, :1]], 1))
+    torch.testing.assert_close(drawn, z, atol=2e-3, rtol=2e-3)
+    found, error = prior.log_density(z, y, generator=torch.Generator().manual_seed(1))
+    expected = -0.5 * (z**2 + math.log(2 * math.pi)).sum(1)
+    torch.testing.assert_close(found, expected, atol=0.1, rtol=1e-4)
+    assert float(error.max()) < 0.1
+
+
+def test_the_flow_of_a_gaussian_gives_the_gaussian(gaussian):
+    mean, covariance, velocity = gaussian
+    torch.manual_seed(3)
+    z = integrate(velocity, torch.randn(4000, D), 8)
+    assert float((z.mean(0) - mean).abs().max()) < 0.08
+    assert float((torch.cov(z.T) - covariance).abs().max()) < 0.12
+
+
+def test_log_density_of_a_gaussian(gaussian):
+    mean, covariance, velocity = gaussian
+    torch.manual_seed(4)
+    truth = torch.distributions.MultivariateNormal(mean, covariance)
+    z = truth.sample((8,))
+    found, error = log_density(velocity, z, steps=32, probes=64)
+    off = (found - truth.log_prob(z)) / error
+    assert float(off.abs().max()) < 4
+    assert float(error.max()) < 1.0
+    with pytest.raises(ValueError, match="at least 2"):
+        log_density(velocity, z, probes=1)
+
+
+def test_matching_loss_is_least_at_the_true_velocity(gaussian):
+    mean, covariance, velocity = gaussian
+    torch.manual_seed(5)
+    z = torch.distributions.MultivariateNormal(mean, covariance).sample((4000,))
+    noise, t = torch.randn_like(z), torch.full((4000,), 0.6)
+    least = float(matching_loss(velocity, z, noise, t).mean())
+    for other in (lambda a, b: 1.2 * velocity(a, b), lambda a, b: velocity(a, b) + 0.2):
+        assert float(matching_loss(other, z, noise, t).mean()) > least + 0.01
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 1000), st.floats(-1.5, 1.5))
+def test_posterior_samples_of_a_gaussian_are_the_exact_posterior(gaussian, seed, strength):
+    mean, covariance, velocity = gaussian
+    generator = torch.Generator().manual_seed(seed)
+    precision = torch.exp(torch.randn(D, generator=generator) + strength).clamp(max=30)
+    precision[torch.rand(D, generator=generator) < 0.4] = 0.0  # not measured
+    truth = mean + torch.linalg.cholesky(covariance) @ torch.randn(D, generator=generator)
+    measured = truth + torch.randn(D, generator=generator) / precision.clamp(min=0.1).sqrt()
+    spread = torch.linalg.inv(torch.linalg.inv(covariance) + torch.diag(precision))
+    expected = spread @ (torch.linalg.solve(covariance, mean) + precision * measured)
+    n = 1500
+    z = posterior_samples(
+        velocity, (precision * measured).expand(n, -1), precision.expand(n, -1), steps=8, generator=generator
+    )
+    off = (z.mean(0) - expected) / spread.diagonal().sqrt()
+    assert float(off.square().mean().sqrt()) < 0.15
+    root = torch.linalg.cholesky(spread)
+    white = torch.linalg.solve_triangular(root, (z - expected).T, upper=False)
+    assert float(white.std(1).min()) > 0.85
+    assert float(white.std(1).max()) < 1.12
+
+
+def test_the_prior_does_not_look_at_wavelength_or_surface_brightness():
+    prior = _prior()
+    torch.manual_seed(6)
+    y, noise = torch.randn(8, WIDTH), torch.randn(8, prior.noise_size)
+    z, mirrored = prior.draw(y, noise)
+    other = y.clone()
+    for name in ("wavelength", "surface_brightness"):
+        other[:, FEATURES.index(name)] += 1.0
+    assert torch.equal(z, prior.draw(other, noise)[0])
+    other[:, FEATURES.index("q")] += 0.5
+    assert not torch.allclose(z, prior.draw(other, noise)[0])
+    assert torch.equal(mirrored, noise[:, -1] > 0)
+
+
+def test_turned_noise_gives_the_same_galaxy_turned():
+    prior = _prior(steps=3)
+    torch.manual_seed(7)
+    y, noise = torch.zeros(8, WIDTH), torch.randn(8, prior.noise_size)
+    y[:, FEATURES.index("q")] = 1.5  # nearly face on
+    turns = torch.arange(0, 16, 2)  # whole cells of the coarse level
+    start = torch.cat([turned(noise[:, :-1], turns, ARCH), noise[:, -1:]], 1)
+    torch.testing.assert_close(
+        prior.draw(y, start)[0], turned(prior.draw(y, noise)[0], turns, ARCH), atol=1e-4, rtol=1e-4
+    )
+    y[:, FEATURES.index("q")] = -1.5
+    assert not torch.allclose(prior.draw(y, start)[0], turned(prior.draw(y, noise)[0], turns, ARCH), atol=1e-2)
+    assert (random_turns(y) == 0).all()
+
+
+def test_a_sample_does_not_depend_on_its_place_in_the_batch():
+    prior = _prior()
+    torch.manual_seed(8)
+    for _ in range(50):
+        y, noise, order = torch.randn(8, WIDTH), torch.randn(8, prior.noise_size), torch.randperm(8)
+        assert torch.equal(prior.draw(y, noise)[0][order], prior.draw(y[order], noise[order])[0])
+
+
+def test_temperature_zero_gives_one_galaxy_and_less_than_one_less_scatter():
+    prior = _prior()
+    torch.manual_seed(9)
+    y, noise = torch.zeros(64, WIDTH), torch.randn(64, prior.noise_size)
+    cold, cool, warm = (prior.draw(y, noise, temperature)[0] for temperature in (0.0, 0.5, 1.0))
+    torch.testing.assert_close(cold[0], cold[1])
+    assert float(cool.std()) < float(warm.std())
+
+
+def test_a_prior_survives_its_tensors():
+    prior = _prior(steps=3, real=0.0)
+    again = FlowPrior.from_tensors(ARCH, prior.tensors())
+    torch.manual_seed(10)
+    y, noise = torch.randn(8, WIDTH), torch.randn(8, prior.noise_size)
+    assert (again.steps, again.real) == (3, 0.0)
+    assert torch.equal(prior.draw(y, noise)[0], again.draw(y, noise)[0])
+    found = [
+        p.log_density(noise[:, :-1], y, steps=2, generator=torch.Generator().manual_seed(0)) for p in (prior, again)
+    ]
+    torch.testing.assert_close(found[0], found[1])
