@@ -13,7 +13,7 @@ from skyloom.stamps import Cutout, FitFlag, SersicFit
 __all__ = ["Shape", "common_shapes", "log_shear"]
 
 UNFIT = FitFlag.FAILED | FitFlag.RUNAWAY_SIZE | FitFlag.MASKED_CENTRE | FitFlag.UNRESOLVED
-"""Fits that say nothing of a galaxy's shape."""
+"""Fits that are not asked for a galaxy's shape while another band can tell it."""
 
 ETA_SCATTER, CENTRE_SCATTER = 0.03, 0.05
 """What galaxies themselves differ by between neighbouring bands: log shear a component, and centre in units of
@@ -79,9 +79,11 @@ def common_shapes(cutouts: Sequence[Cutout], fits: Sequence[SersicFit]) -> list[
     Returns
     -------
     list of Shape or None
-        As each cutout sees it; None when no band tells a shape.
+        As each cutout sees it; None when all have failed.
     """
     told = [i for i, fit in enumerate(fits) if not fit.flags & UNFIT]
+    # With none to be trusted, what there is: one galaxy has one shape all the same.
+    told = told or [i for i, fit in enumerate(fits) if not fit.flags & FitFlag.FAILED]
     if not told:
         return None
     shears = [log_shear(fits[i]) for i in told]

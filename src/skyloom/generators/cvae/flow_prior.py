@@ -104,12 +104,14 @@ class FlowPrior:
             context=len(tensors["teacher.embed.2.weight"]),
             heads=len(tensors["teacher.attention.bias"]),
         )
-        nets = []
-        for part in ("teacher", "student"):
-            net = VelocityNet(arch, flow)
-            net.load_state_dict({k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")})
-            nets.append(net.eval().requires_grad_(False))
-        return cls(arch, *nets, steps=round(float(tensors["steps"])), real=float(tensors["real"]))
+
+        def net(part: str) -> VelocityNet:
+            made = VelocityNet(arch, flow)
+            made.load_state_dict({k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)})
+            return made.eval().requires_grad_(False)
+
+        steps, real = (float(tensors[name]) for name in ("steps", "real"))
+        return cls(arch, net("teacher."), net("student."), steps=round(steps), real=real)
 
 
 def velocity_of(net: VelocityNet, y: Tensor, real: float) -> Velocity:
