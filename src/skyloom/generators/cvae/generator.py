@@ -20,6 +20,7 @@ from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_c
 from skyloom.generators.cvae.evidence import evidence_gain, model_residuals, posterior_of
 from skyloom.generators.cvae.fast_grid import FastGrid
 from skyloom.generators.cvae.features import condition_features, without_band
+from skyloom.generators.cvae.flow_prior import FlowPrior
 from skyloom.generators.cvae.instrument import (
     GridGeometry,
     grid_points,
@@ -27,8 +28,11 @@ from skyloom.generators.cvae.instrument import (
     observe,
 )
 from skyloom.generators.cvae.net import Architecture, Decoder, Encoder
+from skyloom.generators.cvae.orthogonal import orthogonal_to_sersic
 from skyloom.generators.cvae.posterior import Galaxies
-from skyloom.generators.cvae.prior import Prior
+from skyloom.generators.cvae.prior import LatentPrior, Prior
+from skyloom.generators.cvae.reencode import encode_cutouts
+from skyloom.generators.density import ConditionDensity
 from skyloom.generators.ranges import apply_policy
 from skyloom.normalise import dilation
 from skyloom.profiles import GeneratorSpec, OutOfRange, ProfileBatch
@@ -51,10 +55,20 @@ class CVAEGenerator:
     encoder, decoder, prior
         The trained parts.
     card : ModelCard
+    density : ConditionDensity, optional
+        What the training galaxies span jointly.
     """
 
-    def __init__(self, encoder: Encoder, decoder: Decoder, prior: Prior, card: ModelCard) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: Decoder,
+        prior: LatentPrior,
+        card: ModelCard,
+        density: ConditionDensity | None = None,
+    ) -> None:
         self.encoder, self.decoder, self.prior, self.card = encoder.eval(), decoder.eval(), prior, card
+        self.density = density
         self._grid = FastGrid(GridGeometry.of(grid_points(GRID_SIZE, GRID_SCALE, torch.zeros(1))))
 
     @property
@@ -78,7 +92,7 @@ class CVAEGenerator:
         seed : int
             With a galaxy's id it fixes its latent: the same galaxy in every band, batch and order.
         out_of_range : {'error', 'clip', 'parametric'}
-            What to do with rows outside ``spec.ranges``.
+            What to do with rows outside ``spec.ranges`` or the density of the training galaxies' conditions.
         temperature : float
             Scales the latent's scatter about the mean galaxy of the conditions; 1 is the trained distribution. At least
             0.
@@ -97,7 +111,7 @@ class CVAEGenerator:
         seed = check_seed(seed)
         if not 0 <= temperature < np.inf:
             raise BadInputError(f"temperature must be a number of at least 0, not {temperature!r}")
-        drawn, drawn_from, parametric = apply_policy(conditions, self.spec, out_of_range)
+        drawn, drawn_from, parametric = apply_policy(conditions, self.spec, out_of_range, self.density)
         noise = torch.from_numpy(galaxy_normals(seed, conditions.galaxy_id, "latent", self.prior.noise_size))
         residual = np.zeros((len(conditions), GRID_SIZE, GRID_SIZE), np.float32)
         rows = np.flatnonzero(~parametric)
@@ -115,11 +129,12 @@ class CVAEGenerator:
         for start in range(0, len(y), BATCH):
             pieces = [_padded(t[start : start + BATCH]) for t in (y, noise, n, angle)]
             z, mirrored = self.prior.draw(without_band(pieces[0]), pieces[1], temperature)
-            parts.append(self.decode(z, pieces[0], pieces[2], pieces[3], mirrored))
+            f = orthogonal_to_sersic(self.decoder(z, pieces[0]), pieces[2])
+            parts.append(self._drawn(f, pieces[2], pieces[3], mirrored))
         return torch.cat(parts)[: len(y)].numpy()
 
     def decode(self, z: Tensor, y: Tensor, sersic_n: Tensor, angle: Tensor, mirrored: Tensor) -> Tensor:
-        """Residual grids of latents.
+        """Residual grids of latents, just as the decoder has them.
 
         Parameters
         ----------
@@ -132,10 +147,16 @@ class CVAEGenerator:
         -------
         Tensor, shape (B, G, G)
         """
-        f = self.decoder(z, y)
+        return self._drawn(self.decoder(z, y), sersic_n, angle, mirrored)
+
+    def _drawn(self, f: Tensor, sersic_n: Tensor, angle: Tensor, mirrored: Tensor) -> Tensor:
         f = torch.where(mirrored[:, None, None], f.flip(2), f)
         f = _turned(f, angle)  # along phi, so that the grid's points are the same for every galaxy
         return self._grid.residual(f, sersic_n)
+
+    def encode_maps(self, cutouts: Sequence[Cutout]) -> NDArray[np.float32]:
+        """What the encoder sees in cutouts: maps of f, `skyloom.generators.cvae.reencode.encode_cutouts`."""
+        return encode_cutouts(self.encoder, self.decoder, cutouts)
 
     def _batch(
         self, conditions: Conditions, residual: NDArray[np.float32], drawn_from: NDArray[np.str_], seed: int
@@ -247,16 +268,20 @@ def load_generator(path: Path) -> CVAEGenerator:
     parts: dict[str, dict[str, Tensor]] = {"encoder": {}, "decoder": {}, "prior": {}}
     try:
         arch = Architecture(**card.architecture)
+        density = ConditionDensity.from_tensors(tensors)
         for name, values in tensors.items():
+            if name.startswith("density."):
+                continue
             part, _, rest = name.partition(".")
             parts[part][rest] = torch.from_numpy(np.array(values, dtype=np.float32))
         encoder, decoder = Encoder(arch), Decoder(arch)
         encoder.load_state_dict(parts["encoder"])
         decoder.load_state_dict(parts["decoder"])
-        prior = Prior.from_tensors(arch, parts["prior"])
+        kind = Prior if "local_root" in parts["prior"] else FlowPrior
+        prior: LatentPrior = kind.from_tensors(arch, parts["prior"])
     except (KeyError, TypeError, ValueError, RuntimeError) as exc:
         raise CheckpointError(f"weights file '{path}': its tensors and card do not make a model: {exc}") from exc
-    return CVAEGenerator(encoder, decoder, prior, card)
+    return CVAEGenerator(encoder, decoder, prior, card, density)
 
 
 def _padded(values: Tensor) -> Tensor:

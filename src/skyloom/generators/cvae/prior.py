@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Architecture
 
-__all__ = ["ORDERS", "Posteriors", "Prior", "fit_prior"]
+__all__ = ["ORDERS", "LatentPrior", "Posteriors", "Prior", "fit_prior"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,20 @@ class Posteriors:
     log_variance: Tensor
     features: Tensor
     real: Tensor
+
+
+class LatentPrior(Protocol):
+    """p(z | y) as the generator samples it."""
+
+    @property
+    def noise_size(self) -> int:
+        """Standard normal numbers a sample takes."""
+
+    def draw(self, y: Tensor, noise: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Latents (B, latents) of noise (B, noise_size), and whether the decoded map is to be mirrored."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All parameters by name, for a checkpoint."""
 
 
 @dataclass(frozen=True)
