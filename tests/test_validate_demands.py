@@ -21,7 +21,13 @@ METRICS = {metric.name: metric for metric in skyloom_metrics()}
 
 @pytest.mark.parametrize(
     ("value", "error", "outcome"),
-    [(1.01, 0.001, "pass"), (0.985, 0.001, "pass"), (1.1, 0.03, "pass"), (1.1, 0.02, "falls short")],
+    [
+        (1.01, 0.001, "pass"),
+        (0.985, 0.001, "pass"),
+        (1.07, 0.02, "pass"),
+        (1.1, 0.02, "falls short"),
+        (56, 22, "falls short"),
+    ],
 )
 def test_a_tolerance_takes_the_place_of_the_floor(value, error, outcome):
     told = judge(value, error, math.nan, 1.0, tolerance=0.02)

@@ -78,5 +78,6 @@ def _chi2(kind: str, real: Table, model: Table, **context: Any) -> dict[str, flo
             bins |= {f"error_{i}": float(errors[i]), f"n_{i}": float(inside.sum())}
             bins |= {f"median_{i}": float(np.median(chi2[inside])), f"sersic_{i}": float(plain[inside].mean())}
     # the worst is the bin furthest from 1 beyond what its error allows: when it passes, all do
-    worst = int(np.nanargmax(np.abs(means - 1) - ALLOWED_SIGMAS * np.nan_to_num(errors)))
+    allowed = ALLOWED_SIGMAS * np.nan_to_num(errors).clip(max=TOLERANCE)
+    worst = int(np.nanargmax(np.abs(means - 1) - allowed))
     return score(means[worst], errors[worst], **lost, **bins, tolerance=TOLERANCE)

@@ -88,7 +88,7 @@ def judge(
         it has not seen has learned nothing that tells the samples apart.
     tolerance : float
         Distance from the ideal that is allowed where a metric demands it, e.g. chi2 of 1 +- 0.02; it takes the place
-        of the floor.
+        of the floor. Three sigma are allowed on top, of at most this much each.
     """
     value_away = _away(value, ideal, one_sided)
     if math.isfinite(value) and not math.isfinite(ideal):
@@ -96,7 +96,8 @@ def judge(
     if not math.isfinite(value):
         return Score(value, error, floor, "not judged", note=note or "not measured")
     if math.isfinite(tolerance):
-        slack = ALLOWED_SIGMAS * error if math.isfinite(error) else 0.0
+        # a larger error is no noise: the galaxies differ among themselves, as in a bin whose chi2 is 56 +- 22
+        slack = ALLOWED_SIGMAS * min(error, tolerance) if math.isfinite(error) else 0.0
         kept: Outcome = "pass" if value_away - slack <= tolerance else "falls short"
         if kept == "pass" and value_away > tolerance:
             note = note or WITHIN_ERROR

@@ -43,19 +43,19 @@ class FlowConfig:
 
     flow: FlowArchitecture = field(default_factory=FlowArchitecture)
     first_steps: int = 2500
-    steps: int = 1500
-    rounds: int = 2
-    distil_steps: int = 2500
+    steps: int = 1000
+    rounds: int = 4
+    distil_steps: int = 1000
     pairs: int = 4096
     draw_steps: int = 2
     batch: int = 64
     learning_rate: float = 2e-3
     distil_rate: float = 1e-3
-    real: float = 0.6
-    informed: float = 30.0
+    real: float = 0.75
+    informed: float = 100.0
     unknown: float = 0.15
-    levels: int = 24
-    sampler_steps: int = 5
+    levels: int = 16
+    sampler_steps: int = 4
     ema: float = 0.998
     checkpoint_every: int = 250
     seed: int = 1

@@ -44,7 +44,7 @@ class FlowArchitecture:
         Of the attention at the 4 x 8 level.
     """
 
-    width: int = 48
+    width: int = 32
     blocks: int = 2
     context: int = 64
     heads: int = 4

@@ -31,7 +31,7 @@ def simulated_posteriors(
     q: Tensor,
     features: Tensor,
     *,
-    louder: float = 2.0,
+    louder: float = 1.3,
     steps: int = 60,
     error: float = 0.05,
     seed: int = 0,
