@@ -116,6 +116,7 @@ class LearnedGalaxies:
 def _truth(conditions: Conditions, batch: Any) -> dict[str, Any]:
     drawn = ("galaxy_id", "flux", "half_light_radius", "sersic_n", "q", "beta")
     return {
+        "structure_radius": conditions.half_light_radius[0].item(),  # unless given
         **{name: values[0].item() for name, values in conditions.as_dict().items()},
         **{name: getattr(batch, name)[0].item() for name in drawn},
         "drawn_from": str(batch.drawn_from[0]),

@@ -116,7 +116,9 @@ def build_model(
     if flow is None:
         prior = fit_prior(wound_alike(trainer, stamps), config.architecture)
     else:
-        prior = fit_flow_prior(flow_posteriors(trainer, stamps), config.architecture, flow, folder, resume=resume)
+        prior = fit_flow_prior(
+            flow_posteriors(trainer, stamps, flow.simulated), config.architecture, flow, folder, resume=resume
+        )
     tensors = dict(_flatten("encoder", trainer.encoder.state_dict()))
     tensors |= dict(_flatten("decoder", trainer.decoder.state_dict()))
     tensors |= dict(_flatten("prior", prior.tensors()))
@@ -130,7 +132,7 @@ def _density(cutouts: Sequence[Cutout], seed: int) -> ConditionDensity:
     return fit_density(columns, [f"{c.source}:{c.galaxy_id}" for c in cutouts], hints=HINTS, seed=seed)
 
 
-def flow_posteriors(trainer: Trainer, stamps: Stamps, simulated: int = 2048) -> Posteriors:
+def flow_posteriors(trainer: Trainer, stamps: Stamps, simulated: int) -> Posteriors:
     """What the flow prior learns from: posteriors of the real galaxies, and latents fitted to simulated structure.
 
     Parameters

@@ -84,7 +84,8 @@ def without_band(y: Tensor) -> Tensor:
     Returns
     -------
     Tensor, shape (N, `WIDTH`)
-        A copy with wavelength and surface brightness unknown.
+        A copy with wavelength and surface brightness unknown. The half-light radius differs between bands as well:
+        that which they share is the caller's to give (`skyloom.Conditions.structure_radius`).
     """
     y = y.clone()
     everyone = torch.ones(len(y), dtype=torch.bool)

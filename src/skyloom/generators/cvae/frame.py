@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["COLUMNS", "R0", "ROWS", "R_MAX", "map_coordinates", "node_radii", "nodes", "sample_map"]
+__all__ = ["COLUMNS", "R0", "ROWS", "R_MAX", "map_coordinates", "node_radii", "nodes", "outer_edge", "sample_map"]
 
 ROWS, COLUMNS = 32, 64
 R_MAX = 4.5
@@ -34,6 +34,11 @@ def nodes(rows: int = ROWS, columns: int = COLUMNS) -> Tensor:
     phi = (torch.arange(columns, dtype=torch.float64) + 0.5) / columns * 2 * math.pi - math.pi
     r = node_radii(rows).double()[:, None]
     return torch.stack([r * torch.cos(phi), r * torch.sin(phi)], -1).float()
+
+
+def outer_edge(r: Tensor) -> Tensor:
+    """The factor, 1 to 0, with which f ends at the outer edge; r in half-light radii."""
+    return torch.sigmoid((3.95 - r) / 0.25)
 
 
 def map_coordinates(points: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from skyloom.conditions import Conditions
 from skyloom.errors import BadInputError, CheckpointError
-from skyloom.frames import grid_angle, profile_jacobian
+from skyloom.frames import axis_angle, grid_angle, profile_jacobian
 from skyloom.generators.checkpoint import ModelCard, load_checkpoint
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions
 from skyloom.generators.cvae.evidence import evidence_gain, model_residuals, posterior_of
@@ -32,6 +32,7 @@ from skyloom.generators.cvae.orthogonal import orthogonal_to_sersic
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import LatentPrior, Prior
 from skyloom.generators.cvae.reencode import encode_cutouts
+from skyloom.generators.cvae.structure_scale import scaled_maps, structure_scale
 from skyloom.generators.density import ConditionDensity
 from skyloom.generators.ranges import apply_policy
 from skyloom.normalise import dilation
@@ -90,7 +91,8 @@ class CVAEGenerator:
         ----------
         conditions : Conditions
         seed : int
-            With a galaxy's id it fixes its latent: the same galaxy in every band, batch and order.
+            With a galaxy's id it fixes its latent: the same galaxy in every band, batch and order. Its structure stays
+            where it is on the sky when `structure_radius`, `q` and `beta` are the same in all bands.
         out_of_range : {'error', 'clip', 'parametric'}
             What to do with rows outside ``spec.ranges`` or the density of the training galaxies' conditions.
         temperature : float
@@ -106,7 +108,8 @@ class CVAEGenerator:
         OutOfRangeError
             When a row is out of range and the policy is ``"error"``.
         BadInputError
-            When a condition, the seed or the temperature cannot be used.
+            When a condition, the seed or the temperature cannot be used; also when a half-light radius is not within
+            0.3 to 3 times the structure radius.
         """
         seed = check_seed(seed)
         if not 0 <= temperature < np.inf:
@@ -117,20 +120,32 @@ class CVAEGenerator:
         rows = np.flatnonzero(~parametric)
         if rows.size:
             chosen = torch.from_numpy(rows)
-            y = condition_features(drawn[rows])
-            angle = torch.from_numpy(grid_angle(conditions.q[rows], conditions.beta[rows])).float()
-            n = torch.from_numpy(conditions.sersic_n[rows]).float()
-            residual[rows] = self._residuals(y, noise[chosen], n, angle, temperature)
+            asked = conditions[rows]
+            y, shared = condition_features(drawn[rows]), condition_features(self._shared(asked, drawn[rows]))
+            angle = torch.from_numpy(grid_angle(asked.q, axis_angle(asked.beta))).float()
+            n = torch.tensor(asked.sersic_n, dtype=torch.float32)
+            scale = torch.from_numpy(structure_scale(conditions, rows)).float()
+            residual[rows] = self._residuals(y, shared, noise[chosen], n, angle, scale, temperature)
         return self._batch(conditions, residual, drawn_from, seed)
 
+    def _shared(self, asked: Conditions, drawn: Conditions) -> Conditions:
+        """Conditions for the prior: the size is that of the galaxy in all bands, lest they have other latents."""
+        if asked.structure_radius is None:
+            return drawn
+        radius = np.clip(asked.structure_radius, *self.spec.ranges.get("half_light_radius", (0, np.inf)))
+        return drawn.replace(half_light_radius=np.where(np.isnan(radius), drawn.half_light_radius, radius))
+
     @torch.inference_mode()
-    def _residuals(self, y: Tensor, noise: Tensor, n: Tensor, angle: Tensor, temperature: float) -> NDArray[np.float32]:
+    def _residuals(
+        self, y: Tensor, shared: Tensor, noise: Tensor, n: Tensor, angle: Tensor, scale: Tensor, temperature: float
+    ) -> NDArray[np.float32]:
         parts = []
         for start in range(0, len(y), BATCH):
-            pieces = [_padded(t[start : start + BATCH]) for t in (y, noise, n, angle)]
-            z, mirrored = self.prior.draw(without_band(pieces[0]), pieces[1], temperature)
-            f = orthogonal_to_sersic(self.decoder(z, pieces[0]), pieces[2])
-            parts.append(self._drawn(f, pieces[2], pieces[3], mirrored))
+            pieces = [_padded(t[start : start + BATCH]) for t in (y, shared, noise, n, angle, scale)]
+            z, mirrored = self.prior.draw(without_band(pieces[1]), pieces[2], temperature)
+            f = scaled_maps(self.decoder(z, pieces[0]), pieces[5])
+            f = orthogonal_to_sersic(f, pieces[3])
+            parts.append(self._drawn(f, pieces[3], pieces[4], mirrored))
         return torch.cat(parts)[: len(y)].numpy()
 
     def decode(self, z: Tensor, y: Tensor, sersic_n: Tensor, angle: Tensor, mirrored: Tensor) -> Tensor:

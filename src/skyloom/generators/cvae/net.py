@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skyloom.generators.cvae.features import WIDTH
-from skyloom.generators.cvae.frame import COLUMNS, ROWS, node_radii
+from skyloom.generators.cvae.frame import COLUMNS, ROWS, node_radii, outer_edge
 from skyloom.generators.cvae.layers import DiscConv, Film, position_channels, upsample
 
 __all__ = ["Architecture", "Decoder", "Encoder"]
@@ -135,7 +135,7 @@ class Decoder(nn.Module):
         for name, weights in self.out.named_parameters():
             nn.init.normal_(weights, 0, 0.01) if name == "weight" else nn.init.zeros_(weights)
         r = node_radii()
-        self.register_buffer("edge", torch.sigmoid((3.95 - r) / 0.25)[:, None], persistent=False)
+        self.register_buffer("edge", outer_edge(r)[:, None], persistent=False)
         self.register_buffer("centre", (r**2 / (r**2 + 0.01))[:, None], persistent=False)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:

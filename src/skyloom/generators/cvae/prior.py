@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Architecture
+from skyloom.generators.cvae.prior_density import prior_log_density
 
 __all__ = ["ORDERS", "LatentPrior", "Posteriors", "Prior", "fit_prior"]
 
@@ -129,6 +130,23 @@ class Prior:
         modes = modes * amplitude.T[:, None, :] * temperature
         local = torch.fft.irfft(modes.permute(2, 1, 0), n=LATENT_COLUMNS, norm="ortho") + mean[:, :, None]
         return torch.cat([z_global, local.flatten(1)], 1), noise[:, -1] > 0
+
+    def log_density(self, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Log p(z | y); see `skyloom.generators.cvae.prior_density`.
+
+        Parameters
+        ----------
+        z : Tensor, shape (B, latents)
+            Of maps that wind as the prior's do; the mirror image is another galaxy with half the probability each.
+        y : Tensor, shape (B, WIDTH)
+
+        Returns
+        -------
+        log_density, standard_error : Tensor, shape (B,)
+            Nats; the error is 0.
+        """
+        found = prior_log_density(self, z, y)
+        return found, torch.zeros_like(found)
 
     def tensors(self) -> dict[str, Tensor]:
         """All parameters by name, real and float32, for a checkpoint."""
