@@ -85,8 +85,11 @@ class Estimate:
 
 
 def estimate(log_weights: Tensor) -> Estimate:
-    """What log weights (K,) of independent samples say of the integral; `log_evidence` exceeds it by more than 3 nats
-    with a probability of at most exp(-3), as any mean of weights does (Markov's inequality)."""  # noqa: D205, D209
+    """What log weights (K,) of independent samples say of the integral.
+
+    Whatever the weights, `log_evidence` exceeds the truth by more than 3 nats with a probability of at most 0.05
+    (Markov's inequality: the mean weight is unbiased). It may well fall short of it: see `effective_samples`.
+    """
     count = len(log_weights)
     w = log_weights.double()
     total = torch.logsumexp(w, 0)
@@ -98,11 +101,11 @@ def estimate(log_weights: Tensor) -> Estimate:
 
 def plain_weights(
     log_target: LogDensity, proposal: Gaussian, samples: int, generator: torch.Generator | None = None
-) -> Tensor:
-    """Log weights of samples from a proposal, shape (samples,)."""
+) -> tuple[Tensor, Tensor]:
+    """Log weights (samples,) of samples from a proposal, and the samples (samples, D)."""
     white = torch.randn(samples, len(proposal.mean), generator=generator, dtype=torch.float64)
     z = proposal.place(white)
-    return log_target(z).double() - proposal.log_density(z)
+    return log_target(z).double() - proposal.log_density(z), z
 
 
 def annealed_weights(

@@ -21,6 +21,7 @@ from skyloom.generators.cvae.evidence import evidence_gain, model_residuals, pos
 from skyloom.generators.cvae.fast_grid import FastGrid
 from skyloom.generators.cvae.features import condition_features, without_band
 from skyloom.generators.cvae.flow_prior import FlowPrior
+from skyloom.generators.cvae.frame import turned_maps
 from skyloom.generators.cvae.instrument import (
     GridGeometry,
     grid_points,
@@ -32,7 +33,7 @@ from skyloom.generators.cvae.orthogonal import orthogonal_to_sersic
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import LatentPrior, Prior
 from skyloom.generators.cvae.reencode import encode_cutouts
-from skyloom.generators.cvae.structure_scale import scaled_maps, structure_scale
+from skyloom.generators.cvae.structure_scale import scaled_maps, shared_conditions, structure_scale
 from skyloom.generators.density import ConditionDensity
 from skyloom.generators.ranges import apply_policy
 from skyloom.normalise import dilation
@@ -120,31 +121,23 @@ class CVAEGenerator:
         rows = np.flatnonzero(~parametric)
         if rows.size:
             chosen = torch.from_numpy(rows)
-            asked = conditions[rows]
-            y, shared = condition_features(drawn[rows]), condition_features(self._shared(asked, drawn[rows]))
+            asked, learned = conditions[rows], drawn[rows]
+            y, shared = (condition_features(c) for c in (learned, shared_conditions(learned, self.spec)))
             angle = torch.from_numpy(grid_angle(asked.q, axis_angle(asked.beta))).float()
             n = torch.tensor(asked.sersic_n, dtype=torch.float32)
-            scale = torch.from_numpy(structure_scale(conditions, rows)).float()
-            residual[rows] = self._residuals(y, shared, noise[chosen], n, angle, scale, temperature)
+            log_scale = torch.from_numpy(np.log(structure_scale(conditions, rows))).float()
+            residual[rows] = self._residuals(y, shared, noise[chosen], n, angle, log_scale, temperature)
         return self._batch(conditions, residual, drawn_from, seed)
-
-    def _shared(self, asked: Conditions, drawn: Conditions) -> Conditions:
-        """Conditions for the prior: the size is that of the galaxy in all bands, lest they have other latents."""
-        if asked.structure_radius is None:
-            return drawn
-        radius = np.clip(asked.structure_radius, *self.spec.ranges.get("half_light_radius", (0, np.inf)))
-        return drawn.replace(half_light_radius=np.where(np.isnan(radius), drawn.half_light_radius, radius))
 
     @torch.inference_mode()
     def _residuals(
-        self, y: Tensor, shared: Tensor, noise: Tensor, n: Tensor, angle: Tensor, scale: Tensor, temperature: float
+        self, y: Tensor, shared: Tensor, noise: Tensor, n: Tensor, angle: Tensor, log_scale: Tensor, temperature: float
     ) -> NDArray[np.float32]:
         parts = []
         for start in range(0, len(y), BATCH):
-            pieces = [_padded(t[start : start + BATCH]) for t in (y, shared, noise, n, angle, scale)]
+            pieces = [_padded(t[start : start + BATCH]) for t in (y, shared, noise, n, angle, log_scale)]
             z, mirrored = self.prior.draw(without_band(pieces[1]), pieces[2], temperature)
-            f = scaled_maps(self.decoder(z, pieces[0]), pieces[5])
-            f = orthogonal_to_sersic(f, pieces[3])
+            f = orthogonal_to_sersic(scaled_maps(self.decoder(z, pieces[0]), pieces[5].exp()), pieces[3])
             parts.append(self._drawn(f, pieces[3], pieces[4], mirrored))
         return torch.cat(parts)[: len(y)].numpy()
 
@@ -166,7 +159,7 @@ class CVAEGenerator:
 
     def _drawn(self, f: Tensor, sersic_n: Tensor, angle: Tensor, mirrored: Tensor) -> Tensor:
         f = torch.where(mirrored[:, None, None], f.flip(2), f)
-        f = _turned(f, angle)  # along phi, so that the grid's points are the same for every galaxy
+        f = turned_maps(f, angle)  # along phi, so that the grid's points are the same for every galaxy
         return self._grid.residual(f, sersic_n)
 
     def encode_maps(self, cutouts: Sequence[Cutout]) -> NDArray[np.float32]:
@@ -305,11 +298,3 @@ def _padded(values: Tensor) -> Tensor:
         return values
     filler = torch.zeros(BATCH - len(values), *values.shape[1:], dtype=values.dtype)
     return torch.cat([values, filler])
-
-
-def _turned(f: Tensor, angle: Tensor) -> Tensor:
-    """Maps turned by an angle each: f'(phi) = f(phi - angle), exact for what the columns can hold."""
-    columns = f.shape[2]
-    orders = torch.arange(columns // 2 + 1)
-    phase = torch.polar(torch.ones(1), -(angle[:, None] * orders))
-    return torch.fft.irfft(torch.fft.rfft(f, dim=2) * phase[:, None, :], n=columns, dim=2)

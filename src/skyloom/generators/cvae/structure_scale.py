@@ -10,8 +10,9 @@ from torch import Tensor
 from skyloom.conditions import Conditions
 from skyloom.errors import ConditionsError
 from skyloom.generators.cvae.frame import R0, R_MAX, ROWS, node_radii, outer_edge
+from skyloom.profiles import GeneratorSpec
 
-__all__ = ["SCALES", "scaled_maps", "structure_scale"]
+__all__ = ["SCALES", "scaled_maps", "shared_conditions", "structure_scale"]
 
 SCALES = (0.3, 3.0)
 """Half-light radii over structure radius that are drawn; beyond, too little of the map would lie on the galaxy."""
@@ -52,6 +53,14 @@ def structure_scale(conditions: Conditions, rows: NDArray[np.intp]) -> NDArray[n
             f"[{SCALES[0]:g}, {SCALES[1]:g}] times it" + (f" (and {more} more row{'s' * (more > 1)})" if more else "")
         )
     return scale
+
+
+def shared_conditions(conditions: Conditions, spec: GeneratorSpec) -> Conditions:
+    """Conditions with the radius that the bands share, in the range of `spec`: the prior's, for one latent in all."""
+    if conditions.structure_radius is None:
+        return conditions
+    radius = np.clip(conditions.structure_radius, *spec.ranges.get("half_light_radius", (0, np.inf)))
+    return conditions.replace(half_light_radius=np.where(np.isnan(radius), conditions.half_light_radius, radius))
 
 
 def scaled_maps(f: Tensor, scale: Tensor) -> Tensor:
