@@ -47,7 +47,7 @@ def test_samples_are_decoded_in_the_frame_of_the_likelihood(model: CVAEGenerator
     noise = torch.randn(3, model.prior.noise_size, generator=torch.Generator().manual_seed(4))
     with torch.no_grad():
         z, _ = model.prior.draw(y, noise)
-        found = model.decode(z, y, n, angle, torch.zeros(3, dtype=torch.bool)).numpy()
+        found = model.drawn(model.decoder(z, y), n, angle, torch.zeros(3, dtype=torch.bool)).numpy()
         grid = GridGeometry.of(grid_points(GRID_SIZE, GRID_SCALE, angle))
         expected = residual_grid(model.decoder(z, y), grid, n).numpy()
     assert _correlation(found, expected).min() > 0.999

@@ -29,7 +29,6 @@ from skyloom.generators.cvae.instrument import (
     observe,
 )
 from skyloom.generators.cvae.net import Architecture, Decoder, Encoder
-from skyloom.generators.cvae.orthogonal import orthogonal_to_sersic
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import LatentPrior, Prior
 from skyloom.generators.cvae.reencode import encode_cutouts
@@ -137,17 +136,17 @@ class CVAEGenerator:
         for start in range(0, len(y), BATCH):
             pieces = [_padded(t[start : start + BATCH]) for t in (y, shared, noise, n, angle, log_scale)]
             z, mirrored = self.prior.draw(without_band(pieces[1]), pieces[2], temperature)
-            f = orthogonal_to_sersic(scaled_maps(self.decoder(z, pieces[0]), pieces[5].exp()), pieces[3])
-            parts.append(self._drawn(f, pieces[3], pieces[4], mirrored))
+            f = scaled_maps(self.decoder(z, pieces[0]), pieces[5].exp())
+            parts.append(self.drawn(f, pieces[3], pieces[4], mirrored))
         return torch.cat(parts)[: len(y)].numpy()
 
-    def decode(self, z: Tensor, y: Tensor, sersic_n: Tensor, angle: Tensor, mirrored: Tensor) -> Tensor:
-        """Residual grids of latents, just as the decoder has them.
+    def drawn(self, f: Tensor, sersic_n: Tensor, angle: Tensor, mirrored: Tensor) -> Tensor:
+        """Residual grids of maps.
 
         Parameters
         ----------
-        z : Tensor, shape (B, latents)
-        y : Tensor, shape (B, WIDTH)
+        f : Tensor, shape (B, ROWS, COLUMNS)
+            As the decoder gives it.
         sersic_n, angle : Tensor, shape (B,)
         mirrored : bool Tensor, shape (B,)
 
@@ -155,9 +154,6 @@ class CVAEGenerator:
         -------
         Tensor, shape (B, G, G)
         """
-        return self._drawn(self.decoder(z, y), sersic_n, angle, mirrored)
-
-    def _drawn(self, f: Tensor, sersic_n: Tensor, angle: Tensor, mirrored: Tensor) -> Tensor:
         f = torch.where(mirrored[:, None, None], f.flip(2), f)
         f = turned_maps(f, angle)  # along phi, so that the grid's points are the same for every galaxy
         return self._grid.residual(f, sersic_n)
