@@ -10,7 +10,7 @@ copyright = "2026, The Skyloom developers"
 version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "numpydoc"]
-exclude_patterns = ["_build", "examples", "benchmarks_table.md"]  # the last is included in a page
+exclude_patterns = ["_build", "examples", "*_table.md"]  # tables are included in pages
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3

@@ -10,6 +10,9 @@ import torch
 from skyloom.errors import TrainingError
 from skyloom.generators.cvae.build import build_model
 from skyloom.generators.cvae.data import Stamps, usable
+from skyloom.generators.cvae.flow_config import FlowConfig
+from skyloom.generators.cvae.flow_net import FlowArchitecture
+from skyloom.generators.cvae.flow_prior import FlowPrior
 from skyloom.generators.cvae.generator import load_generator
 from skyloom.generators.cvae.instrument import log_likelihood
 from skyloom.generators.cvae.train import Trainer, TrainingConfig, split_of
@@ -168,3 +171,32 @@ def test_reconstructions_are_nearer_to_the_data_than_their_sersics(model):
     _, alone, _ = log_likelihood(stamps.sersic, stamps, rows)
     assert float(chi2.sum()) < float(alone.sum())
     torch.testing.assert_close(amplitude, torch.ones(12), atol=0.02, rtol=0)
+
+
+def test_a_model_with_a_flow_prior_keeps_the_contract_too(cutouts, tmp_path):
+    more = synthetic_cutouts(40, seed=2, stamp_size=48)
+    steps = dict.fromkeys(("first_steps", "steps", "rounds", "distil_steps", "checkpoint_every"), 2)
+    flow = FlowConfig(flow=FlowArchitecture(width=8, blocks=1, context=16, heads=2), simulated=16, pairs=16, **steps)
+    path = tmp_path / "m.safetensors"
+    build_model([more], path, name="m", config=replace(CONFIG, steps=4), flow=flow, folder=tmp_path / "run")
+    model = load_generator(path)
+    check_generator(model)
+    assert isinstance(model.prior, FlowPrior)
+    assert model.density is not None
+
+
+def test_bands_of_one_galaxy_share_a_posterior(stamps):
+    from skyloom.generators.cvae.posterior import Galaxies, joint_posterior
+
+    alone = Galaxies.of(stamps)
+    assert alone.count == len(stamps)
+    double = replace(stamps, galaxy_id=tuple(k // 2 for k in range(len(stamps))))
+    galaxies = Galaxies.of(double)
+    assert galaxies.count == len(stamps) // 2
+    assert torch.allclose(galaxies.frame.log().view(-1, 2).sum(1), torch.zeros(galaxies.count), atol=1e-5)
+    mean, log_variance = torch.randn(len(stamps), 5), -torch.rand(len(stamps), 5)
+    joint, variance = joint_posterior(mean, log_variance, galaxies)
+    precision = torch.exp(-log_variance).view(-1, 2, 5)  # of each posterior, which counts the prior once
+    expected = precision.sum(1) - 1
+    torch.testing.assert_close(torch.exp(-variance), expected)
+    torch.testing.assert_close(joint, (mean.view(-1, 2, 5) * precision).sum(1) / expected)

@@ -14,6 +14,7 @@ from skyloom.errors import ConditionsError
 from skyloom.units import to_unit
 
 __all__ = [
+    "MAY_BE_UNKNOWN",
     "PHYSICAL_RANGES",
     "check_range",
     "column_names",
@@ -33,13 +34,16 @@ PHYSICAL_RANGES: dict[str, tuple[float, float]] = {
     "beta": (-1e6, 1e6),
     "wavelength": (10.0, 1e6),
     "redshift": (-0.01, 30.0),
+    "structure_radius": (1e-6, 3600.0),
 }
 """Closed ranges outside which a value is a mistake, in the units of `skyloom.units.COLUMN_UNITS`.
 
 The Sersic index has GalSim's range. A generator's own, narrower ranges stand in its `GeneratorSpec`.
 """
 
-_MAY_BE_UNKNOWN = ("wavelength", "redshift")
+MAY_BE_UNKNOWN = ("wavelength", "redshift", "structure_radius")
+"""Columns that may be masked; NaN inside."""
+
 Column = NDArray[np.float64]
 
 
@@ -121,7 +125,7 @@ def finished_column(name: str, values: Column, mask: NDArray[np.bool_] | None, i
     column = np.array(np.broadcast_to(values, ids.shape))
     if mask is not None:
         mask = np.broadcast_to(mask, ids.shape)
-        if name not in _MAY_BE_UNKNOWN:
+        if name not in MAY_BE_UNKNOWN:
             row = int(np.argmax(mask))
             raise ConditionsError(f"column '{name}', row {row} (galaxy {ids[row]}): the value is masked")
     check_range(name, column, mask, ids)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skyloom.columns import (
+    MAY_BE_UNKNOWN,
     PHYSICAL_RANGES,
     check_range,
     column_names,
@@ -50,11 +51,16 @@ class Conditions:
     q : array_like
         Axis ratio b/a in (0, 1]. One by default.
     beta : array_like or galsim.Angle
-        Position angle of the major axis from +x towards +y, radians. Zero by default.
+        Position angle of the major axis from +x towards +y, radians. Zero by default. Angles that differ by pi give
+        the same galaxy; give one angle for all bands of a galaxy, for its structure turns with it.
     wavelength : array_like, optional
         Observed, nm. A masked entry means "not known".
     redshift : array_like, optional
         A masked entry means "not known".
+    structure_radius : array_like, optional
+        Half-light radius of the galaxy that all its bands share, circularised, arcsec: arms and clumps are scaled
+        with it, so that they stay where they are on the sky while `half_light_radius` changes from band to band.
+        The row's `half_light_radius` where left out or masked.
 
     Attributes
     ----------
@@ -77,6 +83,7 @@ class Conditions:
     zero_point: Column | None = None
     wavelength: Column | None = None
     redshift: Column | None = None
+    structure_radius: Column | None = None
     _size: int = field(default=0, repr=False)
 
     def __init__(
@@ -92,6 +99,7 @@ class Conditions:
         beta: ArrayLike = 0.0,
         wavelength: ArrayLike | None = None,
         redshift: ArrayLike | None = None,
+        structure_radius: ArrayLike | None = None,
     ) -> None:
         given = {
             "mag": mag,
@@ -103,6 +111,7 @@ class Conditions:
             "beta": beta,
             "wavelength": wavelength,
             "redshift": redshift,
+            "structure_radius": structure_radius,
         }
         _require(given)
         raw = {name: plain_column(name, values) for name, values in given.items() if values is not None}
@@ -173,7 +182,7 @@ class Conditions:
         now.update(columns)
         if "mag" not in columns or "flux" not in columns:  # both: for the constructor to refuse
             now.pop("mag" if "flux" in columns or now["mag"] is None else "flux")
-        for name in ("wavelength", "redshift"):  # NaN means "not known" inside, masked outside
+        for name in MAY_BE_UNKNOWN:  # NaN means "not known" inside, masked outside
             if now[name] is not None and name not in columns:
                 now[name] = np.ma.masked_invalid(now[name])
         return Conditions(**now)

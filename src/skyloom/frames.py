@@ -15,7 +15,28 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["grid_angle", "profile_jacobian"]
+__all__ = ["axis_angle", "grid_angle", "profile_jacobian"]
+
+
+def axis_angle(beta: ArrayLike) -> NDArray[np.float64]:
+    """Position angles of a galaxy's axis in (-pi/2, pi/2]: beta and beta + pi are one ellipse.
+
+    What is not an ellipse must know which end of the axis is which. No choice can be right for all angles: turned by
+    pi, an ellipse is itself again and a lopsided galaxy is not. So there is a cut, at the y axis, where a galaxy turns
+    over; angles within rounding of it count as +pi/2.
+
+    Parameters
+    ----------
+    beta : array_like, shape (N,)
+        Radians.
+
+    Returns
+    -------
+    ndarray, shape (N,)
+        Those within the interval unchanged to the last bit.
+    """
+    beta = np.asarray(beta, dtype=np.float64)
+    return np.asarray(beta - np.pi * np.ceil(beta / np.pi - 0.5 - 1e-9))
 
 
 def profile_jacobian(half_light_radius: ArrayLike, q: ArrayLike, beta: ArrayLike) -> NDArray[np.float64]:

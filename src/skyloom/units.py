@@ -21,6 +21,7 @@ COLUMN_UNITS: dict[str, str] = {
     "beta": "rad",
     "wavelength": "nm",
     "redshift": "",
+    "structure_radius": "arcsec",
 }
 """Unit each column of `skyloom.Conditions` is kept in (astropy's spelling; empty: a pure number)."""
 

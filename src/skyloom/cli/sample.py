@@ -38,6 +38,7 @@ _SUFFIXES = (".h5", ".hdf5", ".fits", ".png")
 @click.option("--beta", type=float, help="Position angle from +x towards +y, degrees.")
 @click.option("--wavelength", type=float, help="Observed, nm.")
 @click.option("--redshift", type=float, help="Redshift.")
+@click.option("--structure-radius", type=float, help="Half-light radius that all bands share, arcsec.")
 @click.option(
     "--count", type=click.IntRange(1), help="Galaxies of these properties, with ids from 0. Not with a table."
 )

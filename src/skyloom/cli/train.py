@@ -18,7 +18,14 @@ __all__ = ["command"]
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), help="For checkpoint and loss log.")
 @click.option("--resume", is_flag=True, help="Continue the run in the folder.")
 @click.option("--steps", default=3000, show_default=True, type=click.IntRange(1), help="Optimiser steps.")
-@click.option("--batch", default=24, show_default=True, type=click.IntRange(1), help="Stamps a step.")
+@click.option("--batch", default=16, show_default=True, type=click.IntRange(1), help="Galaxies a step.")
+@click.option(
+    "--prior",
+    default="flow",
+    show_default=True,
+    type=click.Choice(["flow", "gaussian"]),
+    help="Of the latents: a flow keeps arms and bars whole, a Gaussian is fitted in a minute.",
+)
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Same seed, same model.")
 @click.option("--threads", default=0, type=click.IntRange(0), help="Threads; 0 leaves it to torch.")
 def command(
@@ -29,6 +36,7 @@ def command(
     resume: bool,
     steps: int,
     batch: int,
+    prior: str,
     seed: int,
     threads: int,
 ) -> None:
@@ -41,6 +49,7 @@ def command(
 
     from skyloom.cutouts.hdf5 import read_cutouts
     from skyloom.generators.cvae.build import build_model
+    from skyloom.generators.cvae.flow_config import FlowConfig
     from skyloom.generators.cvae.train import TrainingConfig
 
     if threads:
@@ -53,6 +62,7 @@ def command(
             output,
             name=name or output.stem,
             config=config,
+            flow=FlowConfig(seed=seed).shortened(steps / 3000) if prior == "flow" else None,
             folder=folder or output.with_suffix(".run"),
             resume=resume,
             progress=progress,

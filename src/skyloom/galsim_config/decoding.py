@@ -48,13 +48,15 @@ class Slot:
         """What `LearnedGalaxyValue` gives, of the decoded galaxy: see `skyloom.galsim_config.value`."""
         batch, row = self.batch, self.row
         assert batch is not None and self.conditions is not None
+        asked = {name: values[row].item() for name, values in self.conditions.as_dict().items()}
         return {
-            **{name: values[row].item() for name, values in self.conditions.as_dict().items()},
+            **asked,
             **{name: getattr(batch, name)[row].item() for name in _DRAWN},
             "drawn_from": str(batch.drawn_from[row]),
             "generator": batch.generator,
             "weights": batch.weights_sha256,
             "seed": batch.seed,
+            "requested": asked,
         }
 
     def report(self, logger: Any) -> None:

@@ -14,7 +14,7 @@ from skyloom.galsim_config.value import truth_value
 
 __all__ = ["TruthColumns", "why_not"]
 
-_OUTPUTS = {"truth", "weight", "badpix", "provenance"}
+_OUTPUTS = {"truth", "learned_truth", "weight", "badpix", "provenance", "skyloom_render"}
 """Extra outputs that do not look at a stamp's pixels while the image is being made."""
 
 _NEED_PIXELS = ("min_flux_frac", "min_snr", "max_snr")

@@ -20,6 +20,7 @@ from skyloom.galsim_config.deferred import DEFERRED_TYPE, DeferredStamp
 from skyloom.galsim_config.deferring import TruthColumns, why_not
 from skyloom.galsim_config.field_drawing import DrawnStamp, draw_stamps
 from skyloom.galsim_config.threads import one_torch_thread
+from skyloom.galsim_config.truth_table import fill_truth_tables
 
 __all__ = ["LearnedScatteredBuilder"]
 
@@ -219,6 +220,7 @@ def _drawn(
         yield _Built(pixels, 0.0)
     for obj_num, entries in waiting.items():
         truth.fill(obj_num, entries)
+    fill_truth_tables(base)
 
 
 @contextmanager

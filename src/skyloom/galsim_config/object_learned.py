@@ -28,6 +28,7 @@ _OPTIONAL = {
     "beta": Angle,
     "wavelength": float,
     "redshift": float,
+    "structure_radius": float,
     "galaxy_id": int,
 }
 

@@ -14,8 +14,10 @@ from galsim.config.extra import ExtraOutputBuilder
 
 from skyloom.files import whole_file
 from skyloom.galsim_config.checks import check_keys
+from skyloom.galsim_config.decoding import Slot, decode
+from skyloom.galsim_config.pending import PendingTruth
 
-__all__ = ["COLUMNS", "LearnedTruthBuilder"]
+__all__ = ["COLUMNS", "LearnedTruthBuilder", "fill_truth_tables"]
 
 _ASKED = (
     "mag", "flux", "zero_point", "half_light_radius", "sersic_n", "q", "beta", "redshift", "wavelength",
@@ -54,19 +56,44 @@ class LearnedTruthBuilder(ExtraOutputBuilder):
     where pyarrow is not installed.
     """
 
+    def initialize(self, data: Any, scratch: Any, config: dict[str, Any], base: dict[str, Any], logger: Any) -> None:
+        """Begin a file."""
+        check_keys(config, "output.learned_truth", ["file_name", "dir", "hdu"])
+        super().initialize(data, scratch, config, base, logger)
+        self._waiting: dict[int, list[tuple[int, Slot]]] = {}
+
     def processStamp(self, obj_num: int, config: dict[str, Any], base: dict[str, Any], logger: Any) -> None:
-        """Keep a row for each learned galaxy of this object."""
-        rows = [_row(truth, base) for truth in _truths(base.get("gal"), base)]
-        if rows:
-            self.scratch[obj_num] = rows
+        """Keep a row for each learned galaxy of this object; one that is not decoded yet gets its row's rest later."""
+        truths = list(_truths(base.get("gal"), base))
+        if truths:
+            self.scratch[obj_num] = [_row(truth, base) for truth in truths]
+            slots = [(place, t.slot) for place, t in enumerate(truths) if isinstance(t, PendingTruth)]
+            if slots:
+                self._waiting[obj_num] = slots
+
+    def fill(self) -> None:
+        """Complete the rows of galaxies that have been decoded since, in the process that drew them."""
+        for obj_num, slots in self._waiting.items():
+            rows = self.scratch[obj_num]
+            for place, slot in slots:
+                if slot.batch is None:
+                    decode([slot], 1)
+                rows[place].update(_known(slot.truth()))
+            self.scratch[obj_num] = rows  # a copy, where processes share it
+        self._waiting = {}
+
+    def processImage(
+        self, index: int, obj_nums: Any, config: dict[str, Any], base: dict[str, Any], logger: Any
+    ) -> None:
+        """Forget objects that turned out to be off the image."""
+        self.fill()
+        for obj_num in base.get("_skipped_obj_nums", {}).keys():
+            self.scratch.pop(obj_num, None)
 
     def finalize(self, config: dict[str, Any], base: dict[str, Any], main_data: Any, logger: Any) -> dict[str, Any]:
         """Columns in the order of the objects."""
-        check_keys(config, "output.learned_truth", ["file_name", "dir", "hdu"])
         rows = [row for number in sorted(self.scratch.keys()) for row in self.scratch[number]]
-        return {
-            name: np.array([row[name] for row in rows], dtype=kind) for name, (kind, _) in COLUMNS.items()
-        }  # fmt: skip
+        return {name: np.array([row[name] for row in rows], dtype=kind) for name, (kind, _) in COLUMNS.items()}
 
     def writeFile(self, file_name: str, config: dict[str, Any], base: dict[str, Any], logger: Any) -> None:
         """Write both tables."""
@@ -113,24 +140,31 @@ def _truths(section: Any, base: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _row(truth: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
-    asked = truth.get("requested", truth)
     position, world = base.get("image_pos"), base.get("world_pos")
     galaxies = next(
         (objects[0] for key in ("learned_galaxies", "generative_model")
          if (objects := base.get("_input_objs", {}).get(key))), None,
     )  # fmt: skip
     return {
-        "galaxy_id": truth["galaxy_id"],
         "obj_num": base["obj_num"],
         "image_num": base.get("image_num", 0),
         "x": math.nan if position is None else position.x,
         "y": math.nan if position is None else position.y,
         "ra": world.ra.deg % 360 if isinstance(world, CelestialCoord) else math.nan,
         "dec": world.dec.deg if isinstance(world, CelestialCoord) else math.nan,
+        "out_of_range": getattr(galaxies, "out_of_range", ""),
+        **({} if isinstance(truth, PendingTruth) else _known(truth)),
+    }
+
+
+def _known(truth: dict[str, Any]) -> dict[str, Any]:
+    """Columns of a decoded galaxy."""
+    asked = truth["requested"]
+    return {
+        "galaxy_id": truth["galaxy_id"],
         **{f"requested_{name}": _number(asked.get(name)) for name in _ASKED},
         **{name: _number(truth.get(name)) for name in _DRAWN},
         "drawn_from": truth["drawn_from"],
-        "out_of_range": getattr(galaxies, "out_of_range", ""),
         "generator": truth["generator"],
         "weights": truth["weights"],
         "latent_seed": truth["seed"],
@@ -139,6 +173,13 @@ def _row(truth: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
 
 def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
+
+
+def fill_truth_tables(base: dict[str, Any]) -> None:
+    """Complete the rows of galaxies that an image has decoded together, before their process ends."""
+    builder = base.get("extra_builder", {}).get("learned_truth")
+    if builder is not None:
+        builder.fill()
 
 
 RegisterExtraOutput("learned_truth", LearnedTruthBuilder())

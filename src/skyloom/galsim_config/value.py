@@ -14,7 +14,7 @@ __all__ = ["FIELDS", "learned_galaxy_value", "truth_value"]
 
 FIELDS = (
     "galaxy_id", "mag", "flux", "zero_point", "half_light_radius", "sersic_n", "q", "beta", "wavelength",
-    "redshift", "drawn_from", "generator", "weights", "seed",
+    "redshift", "structure_radius", "drawn_from", "generator", "weights", "seed",
 )  # fmt: skip
 """Fields of a drawn galaxy, in the units of `skyloom.Conditions`.
 

@@ -56,7 +56,7 @@ def fit_density(
     Raises
     ------
     TrainingError
-        When scikit-learn is missing, or there are fewer than ten galaxies.
+        When there are fewer than ten galaxies.
     """
     hints = hints or {}
     ids, group = np.unique(np.asarray(galaxies), return_inverse=True)
@@ -114,11 +114,9 @@ def _components(x: Floats, galaxies: int, seed: int) -> int:
 
 
 def _expectation_maximisation(x: Floats, components: int, seed: int):  # type: ignore[no-untyped-def]
-    try:
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.mixture import GaussianMixture
-    except ImportError as exc:
-        raise TrainingError("a density of conditions needs scikit-learn: pip install 'skyloom[validate]'") from exc
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a start that is still moving is as good a density
         return GaussianMixture(

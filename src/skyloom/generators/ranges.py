@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from skyloom.columns import MAY_BE_UNKNOWN
 from skyloom.conditions import PHYSICAL_RANGES, Conditions
 from skyloom.errors import BadInputError, ConditionsError, OutOfRangeError
 from skyloom.profiles import Generator, GeneratorSpec, OutOfRange
@@ -270,7 +271,7 @@ def _clipped(conditions: Conditions, spec: GeneratorSpec) -> Conditions:
 def _replaced(conditions: Conditions, changed: dict[str, Column]) -> Conditions:
     if "mag" in changed:
         changed.pop("flux", None)  # one follows from the other
-    for name in ("wavelength", "redshift"):
+    for name in MAY_BE_UNKNOWN:
         if name in changed:
             changed[name] = np.ma.masked_invalid(changed[name])
     return conditions.replace(**changed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import galsim
@@ -30,13 +30,17 @@ MIN_KEPT_PIXELS = 30
 """Pixels above the isophote below which a thresholded counterpart is not there."""
 
 
-def asked_conditions(cutouts: Sequence[Cutout]) -> Conditions:
+def asked_conditions(
+    cutouts: Sequence[Cutout], structure_radius: Mapping[tuple[str, int], float] | None = None
+) -> Conditions:
     """Conditions that a generator is asked for: the Sersic fits of real cutouts.
 
     Fluxes are in the cutouts' own units; the zero point gives the magnitude. Every cutout must have a
-    fit, and no id may stand twice.
+    fit, and no id may stand twice. `structure_radius` (arcsec) is by source and galaxy id, where bands share one.
     """
     fits = [known_fit(c) for c in cutouts]
+    shared = {} if structure_radius is None else structure_radius
+    own = [shared.get((c.source, c.galaxy_id), np.nan) for c in cutouts]
 
     def column(values: Iterable[float]) -> NDArray[np.float64]:
         return np.array(list(values), dtype=np.float64)
@@ -51,6 +55,7 @@ def asked_conditions(cutouts: Sequence[Cutout]) -> Conditions:
         beta=column(f.beta for f in fits),
         wavelength=np.ma.masked_invalid(column(c.wavelength for c in cutouts)),
         redshift=np.ma.masked_invalid(column(c.redshift for c in cutouts)),
+        structure_radius=np.ma.masked_invalid(column(own)) if shared else None,
     )
 
 
@@ -72,6 +77,8 @@ class Counterparts:
         What the generator does outside its ranges.
     draws : int
         How many for each real one, of other seeds; the first are those of ``draws=1``.
+    structure_radius : mapping of (str, int) to float, optional
+        By source and galaxy id: the half-light radius (arcsec) of the galaxies that all their bands share.
 
     Attributes
     ----------
@@ -89,6 +96,7 @@ class Counterparts:
     seed: int = 0
     out_of_range: OutOfRange = "parametric"
     draws: int = 1
+    structure_radius: Mapping[tuple[str, int], float] | None = None
     rows: list[int] = field(default_factory=list)
     draws_of: list[int] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
@@ -122,7 +130,7 @@ class Counterparts:
             return [sersic_galaxy(known_fit(cutout)) for cutout in batch]
         galaxies: list[galsim.GSObject] = [None] * len(batch)
         for rows in _distinct(batch):
-            asked = asked_conditions([batch[i] for i in rows])
+            asked = asked_conditions([batch[i] for i in rows], self.structure_radius)
             profiles = self.generator.sample(asked, seed=seed, out_of_range=self.out_of_range)
             for i, galaxy in zip(rows, profiles, strict=True):
                 galaxies[i] = galaxy

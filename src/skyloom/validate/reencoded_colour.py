@@ -1,7 +1,8 @@
 """The same galaxy in two bands: how alike its structure is, of real galaxies and of a model's.
 
 Noise makes two maps of one galaxy less alike. So the model's galaxies, one latent each, are drawn in every band that
-the real one was seen in, through that band's PSF and noise, fitted and encoded band by band as the real ones are.
+the real one was seen in, through that band's PSF and noise, fitted and encoded band by band as the real ones are. All
+bands of one share the position angle and the radius that the structure is scaled with.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from skyloom.validate.reencoded import MapEncoder, judged_rows
 from skyloom.validate.reencoded_maps import RADII
 from skyloom.validate.sample import Refit, fit_fault
 
-__all__ = ["colour_figures", "one_orientation", "pair_table"]
+__all__ = ["colour_figures", "one_orientation", "pair_table", "shared_radii"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,9 @@ MIN_SNR = 40.0
 
 MIN_SHARE = 0.6
 """Share of the nodes that must lie on the other band's map."""
+
+MAX_RATIO = 3.0
+"""Of sizes in two bands of one galaxy; a model's structure is not stretched further."""
 
 
 def colour_figures(
@@ -61,7 +65,8 @@ def colour_figures(
     if not chosen:
         return {}
     try:
-        made = list(Counterparts(chosen, generator, refit, seed=seed))
+        shared = shared_radii(chosen)
+        made = list(Counterparts(chosen, generator, refit, seed=seed, structure_radius=shared))
         model = [c for c in made if fit_fault(c.fit) is None]
         return {"colour_real": pair_table(encoder, chosen), "colour_model": pair_table(encoder, model)}
     except (SkyloomError, RuntimeError, ValueError) as exc:  # e.g. stamps of a size it does not take
@@ -96,6 +101,19 @@ def one_orientation(cutouts: Sequence[Cutout]) -> list[Cutout]:
         for i, fit in zip(rows, fits, strict=True):
             if fit is not None:
                 found[i] = replace(found[i], fit=replace(fit, beta=best.beta))
+    return found
+
+
+def shared_radii(cutouts: Sequence[Cutout]) -> dict[tuple[str, int], float]:
+    """Half-light radius (arcsec) of each galaxy, the median of ln r over its bands as in training.
+
+    Galaxies with a band more than `MAX_RATIO` times larger or smaller are left out: a fit of theirs went wrong.
+    """
+    found = {}
+    for galaxy, rows in _by_galaxy(cutouts).items():
+        sizes = np.log([fit.half_light_radius for i in rows if (fit := cutouts[i].fit) is not None])
+        if sizes.size and np.abs(sizes - np.median(sizes)).max() < np.log(MAX_RATIO):
+            found[galaxy] = float(np.exp(np.median(sizes)))
     return found
 
 

@@ -15,12 +15,18 @@ from torch import Tensor
 from skyloom.errors import TrainingError
 from skyloom.generators.checkpoint import ModelCard, save_checkpoint
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions, usable
-from skyloom.generators.cvae.features import FEATURES, HINTS
+from skyloom.generators.cvae.features import FEATURES, HINTS, without_band
+from skyloom.generators.cvae.flow_config import FlowConfig
+from skyloom.generators.cvae.flow_simulated import simulated_posteriors
+from skyloom.generators.cvae.flow_train import fit_flow_prior
 from skyloom.generators.cvae.instrument import Jitter, encoder_input
-from skyloom.generators.cvae.prior import Posteriors, Prior, fit_prior
+from skyloom.generators.cvae.posterior import Galaxies, joint_posterior
+from skyloom.generators.cvae.prior import LatentPrior, Posteriors, fit_prior
 from skyloom.generators.cvae.simulated_stamps import with_simulated_structure
 from skyloom.generators.cvae.structure import winding
 from skyloom.generators.cvae.train import Trainer, TrainingConfig, split_of
+from skyloom.generators.density import ConditionDensity
+from skyloom.generators.density_fit import fit_density
 from skyloom.generators.ranges import condition_values
 from skyloom.profiles import GeneratorSpec
 
@@ -61,6 +67,7 @@ def build_model(
     name: str,
     config: TrainingConfig,
     folder: Path,
+    flow: FlowConfig | None = None,
     resume: bool = False,
     about: Mapping[str, Any] | None = None,
     progress: Callable[[int, dict[str, float]], None] | None = None,
@@ -76,6 +83,8 @@ def build_model(
     name : str
         Name of the model.
     config : TrainingConfig
+    flow : FlowConfig, optional
+        Of the flow prior; without it the prior is a Gaussian (`skyloom.generators.cvae.prior`).
     folder : Path
         For the run's checkpoint and log.
     resume : bool
@@ -96,54 +105,96 @@ def build_model(
             f"({splits.left_out} left out: no fit, unresolved, too large for the stamp or badly fitted)"
         )
     logger.info("%d cutouts train, %d validate", len(splits.train), len(splits.validation))
+    density = _density(splits.train, config.seed)
     stamps = Stamps.from_cutouts(splits.train)
     trainer = Trainer(stamps, Stamps.from_cutouts(splits.validation), config, folder)
     found = resume and trainer.resume()
     if not found and (folder / "checkpoint.pt").exists():
         raise TrainingError(f"{folder} holds a training run already: resume it, or choose another folder")
     trainer.run(progress)
-    prior = fit_prior(wound_alike(trainer, stamps), config.architecture)
+    prior: LatentPrior
+    if flow is None:
+        prior = fit_prior(wound_alike(trainer, stamps), config.architecture)
+    else:
+        prior = fit_flow_prior(
+            flow_posteriors(trainer, stamps, flow.simulated), config.architecture, flow, folder, resume=resume
+        )
     tensors = dict(_flatten("encoder", trainer.encoder.state_dict()))
     tensors |= dict(_flatten("decoder", trainer.decoder.state_dict()))
     tensors |= dict(_flatten("prior", prior.tensors()))
-    return save_checkpoint(output, tensors, _card(name, splits, trainer, prior, about or {}))
+    tensors |= density.tensors()
+    return save_checkpoint(output, tensors, _card(name, splits, trainer, flow, about or {}))
+
+
+def _density(cutouts: Sequence[Cutout], seed: int) -> ConditionDensity:
+    conditions = fitted_conditions(cutouts)
+    columns = {name: condition_values(conditions, name) for name in FEATURES}
+    return fit_density(columns, [f"{c.source}:{c.galaxy_id}" for c in cutouts], hints=HINTS, seed=seed)
+
+
+def flow_posteriors(trainer: Trainer, stamps: Stamps, simulated: int) -> Posteriors:
+    """What the flow prior learns from: posteriors of the real galaxies, and latents fitted to simulated structure.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    stamps : Stamps
+    simulated : int
+        Galaxies of simulated structure, at the conditions of real ones.
+    """
+    real = wound_alike(trainer, stamps, simulated=0)
+    galaxies = Galaxies.of(stamps)
+    rows = galaxies.first[torch.arange(simulated) % galaxies.count]
+    made = simulated_posteriors(
+        trainer.decoder, stamps.sersic_n[rows], stamps.q[rows], stamps.features[rows], seed=trainer.config.seed
+    )
+    names = ("mean", "log_variance", "features", "real")
+    return Posteriors(*(torch.cat([getattr(real, name), getattr(made, name)]) for name in names))
 
 
 @torch.no_grad()
 def wound_alike(trainer: Trainer, stamps: Stamps, simulated: int | None = None) -> Posteriors:
-    """Posteriors of all stamps and of simulated structure, each mirrored where needed so that all wind the same way.
+    """Posteriors of all galaxies and of simulated structure, each mirrored where needed so that all wind the same way.
 
     Parameters
     ----------
     trainer : Trainer
     stamps : Stamps
     simulated : int, optional
-        How many stamps of simulated structure; half as many as real ones by default.
+        How many galaxies of simulated structure; half as many as real ones by default.
     """
     torch.manual_seed(trainer.config.seed)
-    count = len(stamps) // 2 if simulated is None else simulated
-    parts = [(stamps.subset(i.tolist()), True) for i in torch.arange(len(stamps)).split(32)]
-    for i in (torch.arange(count) % len(stamps)).split(32):
-        parts.append((with_simulated_structure(stamps.subset(i.tolist()), len(i), brighter=8.0), False))
-    means, variances = [], []
-    for part, _ in parts:
-        mean, log_variance, wound = _encode(trainer, part, mirror=False)
-        other_mean, other_variance, other_wound = _encode(trainer, part, mirror=True)
+    galaxies = Galaxies.of(stamps)
+    count = galaxies.count // 2 if simulated is None else simulated
+    parts = [(stamps.subset(rows.tolist()), part, True) for rows, part in galaxies.batches(16)]
+    real = list(parts)
+    made = 0
+    while made < count:
+        old, part, _ = real[made // 16 % len(real)]
+        parts.append((with_simulated_structure(old, part, part.count, brighter=8.0), part, False))
+        made += part.count
+    rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    for part_stamps, part, is_real in parts:
+        mean, log_variance, wound = _encode(trainer, part_stamps, part, mirror=False)
+        other_mean, other_variance, other_wound = _encode(trainer, part_stamps, part, mirror=True)
         turn = (wound < other_wound)[:, None]
-        means.append(torch.where(turn, other_mean, mean))
-        variances.append(torch.where(turn, other_variance, log_variance))
-    return Posteriors(
-        torch.cat(means),
-        torch.cat(variances),
-        torch.cat([part.features for part, _ in parts]),
-        torch.cat([torch.full((len(part),), real) for part, real in parts]),
-    )
+        rows.append(
+            (
+                torch.where(turn, other_mean, mean),
+                torch.where(turn, other_variance, log_variance),
+                without_band(part.mean(part_stamps.features)),
+                torch.full((part.count,), is_real),
+            )
+        )
+    return Posteriors(*(torch.cat(values) for values in zip(*rows, strict=True)))
 
 
-def _encode(trainer: Trainer, stamps: Stamps, *, mirror: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _encode(trainer: Trainer, stamps: Stamps, galaxies: Galaxies, *, mirror: bool) -> tuple[Tensor, Tensor, Tensor]:
     y, index = stamps.features, torch.arange(len(stamps))
-    mean, log_variance = trainer.encoder(encoder_input(stamps, index, Jitter(stamps.q, mirror)), y)
-    return mean, log_variance, winding(trainer.decoder(mean, y))
+    jitter = Jitter(stamps.q, mirror).spread(index, galaxies.frame)
+    told, precise = trainer.encoder(encoder_input(stamps, index, jitter), y)
+    mean, log_variance = joint_posterior(told, precise, galaxies)
+    return mean, log_variance, winding(trainer.decoder(mean, y[galaxies.first]))
 
 
 def _flatten(part: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, np.ndarray]]:
@@ -151,7 +202,9 @@ def _flatten(part: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, np
         yield f"{part}.{name}", values.detach().float().contiguous().numpy()
 
 
-def _card(name: str, splits: Splits, trainer: Trainer, prior: Prior, about: Mapping[str, Any]) -> dict[str, Any]:
+def _card(
+    name: str, splits: Splits, trainer: Trainer, flow: FlowConfig | None, about: Mapping[str, Any]
+) -> dict[str, Any]:
     conditions = fitted_conditions(splits.train)
     columns = {name: condition_values(conditions, name) for name in FEATURES if name not in HINTS}
     ranges = {k: _range(k, v) for k, v in columns.items() if v is not None and np.isfinite(v).any()}
@@ -170,6 +223,7 @@ def _card(name: str, splits: Splits, trainer: Trainer, prior: Prior, about: Mapp
         "architecture": trainer.config.architecture.as_dict(),
         "training": asdict(trainer.config)
         | {
+            "flow": None if flow is None else asdict(flow),
             "cutouts": {part: len(getattr(splits, part)) for part in ("train", "validation", "test")},
             "cutouts_left_out": splits.left_out,
             "galaxies": len({(c.source, c.galaxy_id) for c in splits.train}),

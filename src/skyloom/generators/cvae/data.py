@@ -65,7 +65,8 @@ class Stamps:
         Of the fit.
     psf_sigma : Tensor, shape (N,)
         Width of the PSF, pixels.
-    angle, sersic_n, q, flux : Tensor, shape (N,)
+    angle, sersic_n, q, flux, half_light_radius : Tensor, shape (N,)
+        The radius in arcsec.
     features : Tensor, shape (N, WIDTH)
     correlation, independent : Tensor, shape (N,)
         Of the noise of neighbouring pixels; share of pixels that are independent of one another.
@@ -99,6 +100,7 @@ class Stamps:
     sersic_n: Tensor
     q: Tensor
     flux: Tensor
+    half_light_radius: Tensor
     features: Tensor
     correlation: Tensor
     independent: Tensor
@@ -205,6 +207,7 @@ class Stamps:
             sersic_n=sersic_n,
             q=_tensor(conditions.q),
             flux=flux,
+            half_light_radius=_tensor(conditions.half_light_radius),
             features=condition_features(conditions),
             correlation=correlation,
             independent=independent_share(correlation),

@@ -16,17 +16,33 @@ from skyloom.generators.cvae.instrument import (
     residual_grid,
 )
 from skyloom.generators.cvae.net import Decoder, Encoder
+from skyloom.generators.cvae.posterior import Galaxies, joint_posterior
 
-__all__ = ["evidence_gain", "kl_divergence", "model_images"]
+__all__ = ["evidence_gain", "kl_divergence", "model_images", "model_residuals", "posterior_of"]
+
+
+def model_residuals(
+    decoder: Decoder, stamps: Stamps, index: Tensor, z: Tensor, y: Tensor, jitter: Jitter | None = None
+) -> Tensor:
+    """Residual grids of latents in the frames of stamps, shape (B, G, G)."""
+    points = grid_points(GRID_SIZE, stamps.grid_scale, stamps.angle[index])
+    return residual_grid(decoder(z, y), GridGeometry.of(points, jitter), stamps.sersic_n[index])
 
 
 def model_images(
     decoder: Decoder, stamps: Stamps, index: Tensor, z: Tensor, y: Tensor, jitter: Jitter | None = None
 ) -> Tensor:
     """Images of latents through the stamps' instruments, shape (B, S, S)."""
-    points = grid_points(GRID_SIZE, stamps.grid_scale, stamps.angle[index])
-    residual = residual_grid(decoder(z, y), GridGeometry.of(points, jitter), stamps.sersic_n[index])
-    return observe(residual, stamps, index)
+    return observe(model_residuals(decoder, stamps, index, z, y, jitter), stamps, index)
+
+
+@torch.no_grad()
+def posterior_of(encoder: Encoder, stamps: Stamps, index: Tensor, galaxies: Galaxies) -> tuple[Tensor, Tensor, Jitter]:
+    """Joint posterior of galaxies (mean and log variance) and the frames of their stamps, nothing jittered."""
+    still = Jitter(stamps.q[index], mirror=False).spread(torch.arange(len(index)), galaxies.frame)
+    told = encoder(encoder_input(stamps, index, still), stamps.features[index])
+    mean, log_variance = joint_posterior(told[0], told[1], galaxies)
+    return mean, log_variance, still
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -35,8 +51,10 @@ def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def evidence_gain(encoder: Encoder, decoder: Decoder, stamps: Stamps, draws: int = 1) -> dict[str, Tensor]:
-    """Held-out figures a stamp, each of shape (N,).
+def evidence_gain(
+    encoder: Encoder, decoder: Decoder, stamps: Stamps, draws: int = 1, galaxies: Galaxies | None = None
+) -> dict[str, Tensor]:
+    """Held-out figures a galaxy, each of shape (galaxies.count,).
 
     Parameters
     ----------
@@ -45,27 +63,36 @@ def evidence_gain(encoder: Encoder, decoder: Decoder, stamps: Stamps, draws: int
     stamps : Stamps
     draws : int
         Latents drawn from the posterior for the expectation; random numbers are torch's global ones.
+    galaxies : Galaxies, optional
+        Stamps that share one posterior; each stamp is judged by itself when left out.
 
     Returns
     -------
     dict
-        ``gain``: ELBO less the log likelihood of the Sersic alone (f = 0), nats. ``chi2_sersic``, ``chi2``: a usable
+        ``gain``: ELBO less the log likelihood of the Sersics alone (f = 0), nats. ``chi2_sersic``, ``chi2``: a usable
         pixel, of the Sersic and of the posterior mean. ``kl``: nats.
     """
     encoder.eval()
     decoder.eval()
+    everyone = Galaxies.alone(len(stamps)) if galaxies is None else galaxies
     rows: dict[str, list[Tensor]] = {"gain": [], "chi2_sersic": [], "chi2": [], "kl": []}
-    for index in torch.arange(len(stamps)).split(32):
+    for index, part in everyone.batches(16):
         y = stamps.features[index]
-        mean, log_variance = encoder(encoder_input(stamps, index), y)
+        mean, log_variance, still = posterior_of(encoder, stamps, index, part)
         alone, chi2_alone, _ = log_likelihood(stamps.sersic[index], stamps, index)
-        _, chi2, _ = log_likelihood(model_images(decoder, stamps, index, mean, y), stamps, index)
+        _, chi2, _ = log_likelihood(model_images(decoder, stamps, index, mean[part.row], y, still), stamps, index)
         expected = torch.zeros(len(index))
         for _ in range(draws):
             z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
-            expected += log_likelihood(model_images(decoder, stamps, index, z, y), stamps, index)[0] / draws
+            images = model_images(decoder, stamps, index, z[part.row], y, still)
+            expected += log_likelihood(images, stamps, index)[0] / draws
         kl, pixels = kl_divergence(mean, log_variance).sum(1), stamps.mask[index].sum((1, 2))
-        figures = (expected - kl - alone, chi2_alone / pixels, chi2 / pixels, kl)
+        figures = (
+            part.total(expected - alone) - kl,
+            part.mean(chi2_alone / pixels),
+            part.mean(chi2 / pixels),
+            kl,
+        )
         for name, value in zip(rows, figures, strict=True):
             rows[name].append(value)
     return {name: torch.cat(values) for name, values in rows.items()}

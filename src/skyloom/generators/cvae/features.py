@@ -9,11 +9,22 @@ from torch import Tensor
 from skyloom.conditions import Conditions
 from skyloom.generators.ranges import condition_values
 
-__all__ = ["FEATURES", "HINTS", "OPTIONAL", "WIDTH", "condition_features", "known_values"]
+__all__ = [
+    "FEATURES",
+    "HINTS",
+    "OPTIONAL",
+    "WIDTH",
+    "condition_features",
+    "hide",
+    "known_values",
+    "without_band",
+]
 
 FEATURES = ("sersic_n", "q", "half_light_radius", "surface_brightness", "wavelength", "redshift")
 OPTIONAL = ("surface_brightness", "wavelength", "redshift")
 """Inputs that may be unknown; each has a flag after the values, 1 where unknown."""
+BAND_DEPENDENT = ("surface_brightness", "wavelength")
+"""Inputs that differ between the bands of one galaxy: the decoder's, not the prior's."""
 HINTS = {"redshift": (0.2, 5.2)}
 """Inputs that help where known and refuse nothing: outside these ranges they count as not known."""
 WIDTH = len(FEATURES) + len(OPTIONAL)
@@ -55,6 +66,32 @@ def condition_features(conditions: Conditions) -> Tensor:
         if name in OPTIONAL:
             values[:, len(FEATURES) + OPTIONAL.index(name)] = unknown
     return torch.from_numpy(values.astype(np.float32))
+
+
+def hide(y: Tensor, name: str, rows: Tensor) -> None:
+    """Make an optional condition unknown, in place, for some rows (a bool Tensor of shape (N,))."""
+    y[rows, FEATURES.index(name)] = 0.0
+    y[rows, len(FEATURES) + OPTIONAL.index(name)] = 1.0
+
+
+def without_band(y: Tensor) -> Tensor:
+    """Features without what differs between the bands of one galaxy: what the prior of its latents may know.
+
+    Parameters
+    ----------
+    y : Tensor, shape (N, `WIDTH`)
+
+    Returns
+    -------
+    Tensor, shape (N, `WIDTH`)
+        A copy with wavelength and surface brightness unknown. The half-light radius differs between bands as well:
+        that which they share is the caller's to give (`skyloom.Conditions.structure_radius`).
+    """
+    y = y.clone()
+    everyone = torch.ones(len(y), dtype=torch.bool)
+    for name in BAND_DEPENDENT:
+        hide(y, name, everyone)
+    return y
 
 
 def known_values(features: Tensor, name: str) -> Tensor:

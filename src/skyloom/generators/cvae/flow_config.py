@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from skyloom.generators.cvae.flow_net import FlowArchitecture
 
@@ -16,6 +16,8 @@ class FlowConfig:
     Parameters
     ----------
     flow : FlowArchitecture
+    simulated : int
+        Galaxies of simulated structure.
     first_steps, steps : int
         Of the teacher before and after each expectation.
     rounds : int
@@ -42,6 +44,7 @@ class FlowConfig:
     """
 
     flow: FlowArchitecture = field(default_factory=FlowArchitecture)
+    simulated: int = 2048
     first_steps: int = 2500
     steps: int = 1000
     rounds: int = 4
@@ -59,3 +62,8 @@ class FlowConfig:
     ema: float = 0.998
     checkpoint_every: int = 250
     seed: int = 1
+
+    def shortened(self, share: float) -> FlowConfig:
+        """The same with this share of the steps and galaxies, at least one of each; for trials."""
+        names = ("simulated", "first_steps", "steps", "distil_steps", "pairs")
+        return replace(self, **{name: max(1, round(min(share, 1.0) * getattr(self, name))) for name in names})

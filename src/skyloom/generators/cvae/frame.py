@@ -13,7 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["COLUMNS", "R0", "ROWS", "R_MAX", "map_coordinates", "node_radii", "nodes", "sample_map"]
+__all__ = [
+    "COLUMNS",
+    "R0",
+    "ROWS",
+    "R_MAX",
+    "map_coordinates",
+    "node_radii",
+    "nodes",
+    "outer_edge",
+    "sample_map",
+    "turned_maps",
+]
 
 ROWS, COLUMNS = 32, 64
 R_MAX = 4.5
@@ -34,6 +45,11 @@ def nodes(rows: int = ROWS, columns: int = COLUMNS) -> Tensor:
     phi = (torch.arange(columns, dtype=torch.float64) + 0.5) / columns * 2 * math.pi - math.pi
     r = node_radii(rows).double()[:, None]
     return torch.stack([r * torch.cos(phi), r * torch.sin(phi)], -1).float()
+
+
+def outer_edge(r: Tensor) -> Tensor:
+    """The factor, 1 to 0, with which f ends at the outer edge; r in half-light radii."""
+    return torch.sigmoid((3.95 - r) / 0.25)
 
 
 def map_coordinates(points: Tensor) -> Tensor:
@@ -79,3 +95,22 @@ def sample_map(values: Tensor, coordinates: Tensor) -> Tensor:
     padded = torch.cat([across, values], 1)
     padded = torch.cat([padded[..., -2:], padded, padded[..., :2]], -1)[:, None]
     return F.grid_sample(padded, coordinates, mode="bicubic", padding_mode="border", align_corners=False)[:, 0]
+
+
+def turned_maps(f: Tensor, angle: Tensor) -> Tensor:
+    """Maps turned by an angle each: f'(phi) = f(phi - angle), exact for what the columns can hold.
+
+    Parameters
+    ----------
+    f : Tensor, shape (B, ROWS, COLUMNS)
+    angle : Tensor, shape (B,)
+        Radians.
+
+    Returns
+    -------
+    Tensor, shape (B, ROWS, COLUMNS)
+    """
+    columns = f.shape[2]
+    orders = torch.arange(columns // 2 + 1)
+    phase = torch.polar(torch.ones(1), -(angle[:, None] * orders))
+    return torch.fft.irfft(torch.fft.rfft(f, dim=2) * phase[:, None, :], n=columns, dim=2)

@@ -14,21 +14,26 @@ from torch import Tensor
 
 from skyloom.conditions import Conditions
 from skyloom.errors import BadInputError, CheckpointError
-from skyloom.frames import grid_angle, profile_jacobian
+from skyloom.frames import axis_angle, grid_angle, profile_jacobian
 from skyloom.generators.checkpoint import ModelCard, load_checkpoint
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions
-from skyloom.generators.cvae.evidence import evidence_gain
+from skyloom.generators.cvae.evidence import evidence_gain, model_residuals, posterior_of
 from skyloom.generators.cvae.fast_grid import FastGrid
-from skyloom.generators.cvae.features import condition_features
+from skyloom.generators.cvae.features import condition_features, without_band
+from skyloom.generators.cvae.flow_prior import FlowPrior
+from skyloom.generators.cvae.frame import turned_maps
 from skyloom.generators.cvae.instrument import (
     GridGeometry,
-    encoder_input,
     grid_points,
     log_likelihood,
     observe,
 )
 from skyloom.generators.cvae.net import Architecture, Decoder, Encoder
-from skyloom.generators.cvae.prior import Prior
+from skyloom.generators.cvae.posterior import Galaxies
+from skyloom.generators.cvae.prior import LatentPrior, Prior
+from skyloom.generators.cvae.reencode import encode_cutouts
+from skyloom.generators.cvae.structure_scale import scaled_maps, shared_conditions, structure_scale
+from skyloom.generators.density import ConditionDensity
 from skyloom.generators.ranges import apply_policy
 from skyloom.normalise import dilation
 from skyloom.profiles import GeneratorSpec, OutOfRange, ProfileBatch
@@ -51,10 +56,20 @@ class CVAEGenerator:
     encoder, decoder, prior
         The trained parts.
     card : ModelCard
+    density : ConditionDensity, optional
+        What the training galaxies span jointly.
     """
 
-    def __init__(self, encoder: Encoder, decoder: Decoder, prior: Prior, card: ModelCard) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: Decoder,
+        prior: LatentPrior,
+        card: ModelCard,
+        density: ConditionDensity | None = None,
+    ) -> None:
         self.encoder, self.decoder, self.prior, self.card = encoder.eval(), decoder.eval(), prior, card
+        self.density = density
         self._grid = FastGrid(GridGeometry.of(grid_points(GRID_SIZE, GRID_SCALE, torch.zeros(1))))
 
     @property
@@ -76,9 +91,10 @@ class CVAEGenerator:
         ----------
         conditions : Conditions
         seed : int
-            With a galaxy's id it fixes its latent: the same galaxy in every band, batch and order.
+            With a galaxy's id it fixes its latent: the same galaxy in every band, batch and order. Its structure stays
+            where it is on the sky when `structure_radius`, `q` and `beta` are the same in all bands.
         out_of_range : {'error', 'clip', 'parametric'}
-            What to do with rows outside ``spec.ranges``.
+            What to do with rows outside ``spec.ranges`` or the density of the training galaxies' conditions.
         temperature : float
             Scales the latent's scatter about the mean galaxy of the conditions; 1 is the trained distribution. At least
             0.
@@ -92,39 +108,45 @@ class CVAEGenerator:
         OutOfRangeError
             When a row is out of range and the policy is ``"error"``.
         BadInputError
-            When a condition, the seed or the temperature cannot be used.
+            When a condition, the seed or the temperature cannot be used; also when a half-light radius is not within
+            0.3 to 3 times the structure radius.
         """
         seed = check_seed(seed)
         if not 0 <= temperature < np.inf:
             raise BadInputError(f"temperature must be a number of at least 0, not {temperature!r}")
-        drawn, drawn_from, parametric = apply_policy(conditions, self.spec, out_of_range)
+        drawn, drawn_from, parametric = apply_policy(conditions, self.spec, out_of_range, self.density)
         noise = torch.from_numpy(galaxy_normals(seed, conditions.galaxy_id, "latent", self.prior.noise_size))
         residual = np.zeros((len(conditions), GRID_SIZE, GRID_SIZE), np.float32)
         rows = np.flatnonzero(~parametric)
         if rows.size:
             chosen = torch.from_numpy(rows)
-            y = condition_features(drawn[rows])
-            angle = torch.from_numpy(grid_angle(conditions.q[rows], conditions.beta[rows])).float()
-            n = torch.from_numpy(conditions.sersic_n[rows]).float()
-            residual[rows] = self._residuals(y, noise[chosen], n, angle, temperature)
+            asked, learned = conditions[rows], drawn[rows]
+            y, shared = (condition_features(c) for c in (learned, shared_conditions(learned, self.spec)))
+            angle = torch.from_numpy(grid_angle(asked.q, axis_angle(asked.beta))).float()
+            n = torch.tensor(asked.sersic_n, dtype=torch.float32)
+            log_scale = torch.from_numpy(np.log(structure_scale(conditions, rows))).float()
+            residual[rows] = self._residuals(y, shared, noise[chosen], n, angle, log_scale, temperature)
         return self._batch(conditions, residual, drawn_from, seed)
 
     @torch.inference_mode()
-    def _residuals(self, y: Tensor, noise: Tensor, n: Tensor, angle: Tensor, temperature: float) -> NDArray[np.float32]:
+    def _residuals(
+        self, y: Tensor, shared: Tensor, noise: Tensor, n: Tensor, angle: Tensor, log_scale: Tensor, temperature: float
+    ) -> NDArray[np.float32]:
         parts = []
         for start in range(0, len(y), BATCH):
-            pieces = [_padded(t[start : start + BATCH]) for t in (y, noise, n, angle)]
-            z, mirrored = self.prior.draw(pieces[0], pieces[1], temperature)
-            parts.append(self.decode(z, pieces[0], pieces[2], pieces[3], mirrored))
+            pieces = [_padded(t[start : start + BATCH]) for t in (y, shared, noise, n, angle, log_scale)]
+            z, mirrored = self.prior.draw(without_band(pieces[1]), pieces[2], temperature)
+            f = scaled_maps(self.decoder(z, pieces[0]), pieces[5].exp())
+            parts.append(self.drawn(f, pieces[3], pieces[4], mirrored))
         return torch.cat(parts)[: len(y)].numpy()
 
-    def decode(self, z: Tensor, y: Tensor, sersic_n: Tensor, angle: Tensor, mirrored: Tensor) -> Tensor:
-        """Residual grids of latents.
+    def drawn(self, f: Tensor, sersic_n: Tensor, angle: Tensor, mirrored: Tensor) -> Tensor:
+        """Residual grids of maps.
 
         Parameters
         ----------
-        z : Tensor, shape (B, latents)
-        y : Tensor, shape (B, WIDTH)
+        f : Tensor, shape (B, ROWS, COLUMNS)
+            As the decoder gives it.
         sersic_n, angle : Tensor, shape (B,)
         mirrored : bool Tensor, shape (B,)
 
@@ -132,10 +154,13 @@ class CVAEGenerator:
         -------
         Tensor, shape (B, G, G)
         """
-        f = self.decoder(z, y)
         f = torch.where(mirrored[:, None, None], f.flip(2), f)
-        f = _turned(f, angle)  # along phi, so that the grid's points are the same for every galaxy
+        f = turned_maps(f, angle)  # along phi, so that the grid's points are the same for every galaxy
         return self._grid.residual(f, sersic_n)
+
+    def encode_maps(self, cutouts: Sequence[Cutout]) -> NDArray[np.float32]:
+        """What the encoder sees in cutouts: maps of f, `skyloom.generators.cvae.reencode.encode_cutouts`."""
+        return encode_cutouts(self.encoder, self.decoder, cutouts)
 
     def _batch(
         self, conditions: Conditions, residual: NDArray[np.float32], drawn_from: NDArray[np.str_], seed: int
@@ -164,6 +189,8 @@ class CVAEGenerator:
     def reconstruct(self, cutouts: Sequence[Cutout]) -> ProfileBatch:
         """The profiles of real galaxies: posterior mean of the latents, on each cutout's own Sersic fit.
 
+        Cutouts of one galaxy (same source and id) in several bands share one posterior.
+
         Parameters
         ----------
         cutouts : sequence of Cutout
@@ -182,26 +209,27 @@ class CVAEGenerator:
         items = list(cutouts)
         stamps = Stamps.from_cutouts(items)
         conditions = fitted_conditions(items)
-        residuals, amplitudes = [], []
-        for index in torch.arange(len(stamps)).split(BATCH):
-            y = stamps.features[index]
-            mean, _ = self.encoder(encoder_input(stamps, index), y)
-            upright = torch.zeros(len(index), dtype=torch.bool)
-            residual = self.decode(mean, y, stamps.sersic_n[index], stamps.angle[index], upright)
-            amplitudes.append(log_likelihood(observe(residual, stamps, index), stamps, index)[2])
-            residuals.append(residual)
-        residual_grids = torch.cat(residuals).numpy()
+        residuals = torch.zeros(len(stamps), GRID_SIZE, GRID_SIZE)
+        amplitudes = torch.zeros(len(stamps))
+        for index, galaxies in Galaxies.of(stamps).batches(BATCH):
+            mean, _, still = posterior_of(self.encoder, stamps, index, galaxies)
+            z = mean[galaxies.row]
+            residuals[index] = model_residuals(self.decoder, stamps, index, z, stamps.features[index], still)
+            amplitudes[index] = log_likelihood(observe(residuals[index], stamps, index), stamps, index)[2]
+        residual_grids = residuals.numpy()
         stretch = dilation(residual_grids, GRID_SCALE, conditions.sersic_n)
         share = 1 + residual_grids.sum((1, 2), dtype=np.float64) * GRID_SCALE**2
         conditions = conditions.replace(
-            flux=conditions.flux * torch.cat(amplitudes).numpy() * share,
+            flux=conditions.flux * amplitudes.numpy() * share,
             half_light_radius=conditions.half_light_radius * stretch,
         )
         batch = self._batch(conditions, residual_grids, np.full(len(items), "learned", "<U10"), 0)
         offset = np.array([[c.fit.dx, c.fit.dy] for c in items if c.fit is not None])
         return replace(batch, offset=offset, galaxy_id=np.array([c.galaxy_id for c in items], np.int64))
 
-    def held_out(self, cutouts: Sequence[Cutout], draws: int = 3) -> dict[str, NDArray[np.float64]]:
+    def held_out(
+        self, cutouts: Sequence[Cutout], draws: int = 3, together: bool = False
+    ) -> dict[str, NDArray[np.float64]]:
         """How much better than their Sersic fits the model explains cutouts, a bound on the gain in log evidence.
 
         Parameters
@@ -210,6 +238,9 @@ class CVAEGenerator:
             With Sersic fits, of one stamp size.
         draws : int
             Latents drawn for the expectation.
+        together : bool
+            Judge all cutouts of one galaxy by their joint posterior: figures are then a galaxy, in the order of first
+            appearance, not a cutout.
 
         Returns
         -------
@@ -219,7 +250,7 @@ class CVAEGenerator:
         stamps = Stamps.from_cutouts(list(cutouts))
         with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not ours
             torch.manual_seed(0)
-            found = evidence_gain(self.encoder, self.decoder, stamps, draws)
+            found = evidence_gain(self.encoder, self.decoder, stamps, draws, Galaxies.of(stamps) if together else None)
         return {name: values.double().numpy() for name, values in found.items()}
 
 
@@ -241,16 +272,20 @@ def load_generator(path: Path) -> CVAEGenerator:
     parts: dict[str, dict[str, Tensor]] = {"encoder": {}, "decoder": {}, "prior": {}}
     try:
         arch = Architecture(**card.architecture)
+        density = ConditionDensity.from_tensors(tensors)
         for name, values in tensors.items():
+            if name.startswith("density."):
+                continue
             part, _, rest = name.partition(".")
             parts[part][rest] = torch.from_numpy(np.array(values, dtype=np.float32))
         encoder, decoder = Encoder(arch), Decoder(arch)
         encoder.load_state_dict(parts["encoder"])
         decoder.load_state_dict(parts["decoder"])
-        prior = Prior.from_tensors(arch, parts["prior"])
+        kind = Prior if "local_root" in parts["prior"] else FlowPrior
+        prior: LatentPrior = kind.from_tensors(arch, parts["prior"])
     except (KeyError, TypeError, ValueError, RuntimeError) as exc:
         raise CheckpointError(f"weights file '{path}': its tensors and card do not make a model: {exc}") from exc
-    return CVAEGenerator(encoder, decoder, prior, card)
+    return CVAEGenerator(encoder, decoder, prior, card, density)
 
 
 def _padded(values: Tensor) -> Tensor:
@@ -259,11 +294,3 @@ def _padded(values: Tensor) -> Tensor:
         return values
     filler = torch.zeros(BATCH - len(values), *values.shape[1:], dtype=values.dtype)
     return torch.cat([values, filler])
-
-
-def _turned(f: Tensor, angle: Tensor) -> Tensor:
-    """Maps turned by an angle each: f'(phi) = f(phi - angle), exact for what the columns can hold."""
-    columns = f.shape[2]
-    orders = torch.arange(columns // 2 + 1)
-    phase = torch.polar(torch.ones(1), -(angle[:, None] * orders))
-    return torch.fft.irfft(torch.fft.rfft(f, dim=2) * phase[:, None, :], n=columns, dim=2)

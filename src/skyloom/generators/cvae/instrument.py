@@ -7,6 +7,7 @@ The last step is `skyloom.physics.draw_arrays`, the renderer of simulations.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -57,6 +58,13 @@ class Jitter:
             turn, self.scale, self.shift = torch.zeros(n), torch.ones(n), torch.zeros(n, 2)
         c, s = torch.cos(turn), torch.sin(turn)
         self.matrix = torch.stack([torch.stack([c, -s], -1), torch.stack([s, c], -1)], -2) * flip[:, :, None]
+
+    def spread(self, galaxy: Tensor, frame: Tensor) -> Jitter:
+        """For stamps of galaxies: galaxy (N,) numbers rows of this; frame (N,) is its radius in its galaxy's."""
+        out = copy.copy(self)
+        out.matrix, out.shift = self.matrix[galaxy], self.shift[galaxy]
+        out.scale = self.scale[galaxy] * frame
+        return out
 
     def forward(self, points: Tensor) -> Tensor:
         """Disc positions as the network sees them; points (B, ..., 2)."""

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skyloom.generators.cvae.features import WIDTH
-from skyloom.generators.cvae.frame import COLUMNS, ROWS, node_radii
+from skyloom.generators.cvae.frame import COLUMNS, ROWS, node_radii, outer_edge
 from skyloom.generators.cvae.layers import DiscConv, Film, position_channels, upsample
 
 __all__ = ["Architecture", "Decoder", "Encoder"]
@@ -61,7 +61,10 @@ def _q_of(y: Tensor) -> Tensor:
 
 
 class Encoder(nn.Module):
-    """Mean and log variance of q(z | x, y).
+    """Mean and log variance of q(z | x, y) of one stamp.
+
+    Its variances are at most 1, the prior's: what a stamp adds to the precision cannot be negative, so that posteriors
+    of several stamps of one galaxy can be multiplied (`skyloom.generators.cvae.posterior`).
 
     Parameters
     ----------
@@ -101,11 +104,11 @@ class Encoder(nn.Module):
             x = F.silu(film(norm(conv(x)), y))
             levels.append(x)
         pooled = torch.cat([x.mean(3), x.std(3)], 1).flatten(1)
-        mean_g, var_g = self.globals(self.hidden(pooled)).chunk(2, 1)
+        mean_g, precision_g = self.globals(self.hidden(pooled)).chunk(2, 1)
         position = position_channels(LATENT_ROWS, LATENT_COLUMNS, q)
-        mean_l, var_l = self.local(torch.cat([levels[1], upsample(x), position], 1)).chunk(2, 1)
-        mean = torch.cat([mean_g, mean_l.flatten(1)], 1)
-        return mean, torch.cat([var_g, var_l.flatten(1)], 1).clamp(-9, 2)
+        mean_l, precision_l = self.local(torch.cat([levels[1], upsample(x), position], 1)).chunk(2, 1)
+        log_precision = torch.cat([precision_g, precision_l.flatten(1)], 1) - 2  # begin with saying little
+        return torch.cat([mean_g, mean_l.flatten(1)], 1), -F.softplus(log_precision.clamp(-6, 8))
 
 
 class Decoder(nn.Module):
@@ -123,8 +126,8 @@ class Decoder(nn.Module):
         self.arch = arch
         w, context = arch.width, WIDTH + arch.global_latents
         self.profile = nn.Linear(context, 24 * LATENT_ROWS)
-        inputs = (24 + arch.local_channels + _POSITION, w, w + _POSITION, w // 2)
-        outputs = (w, w, w // 2, w // 2)
+        inputs = (24 + arch.local_channels + _POSITION, w, w // 2 + _POSITION, w // 2)
+        outputs = (w, w // 2, w // 2, w // 2)  # half the channels before the finer level, where they cost most
         self.convs = nn.ModuleList(DiscConv(a, b) for a, b in zip(inputs, outputs, strict=True))
         self.norms = nn.ModuleList(nn.GroupNorm(4, c) for c in outputs)
         self.films = nn.ModuleList(Film(c, context) for c in outputs)
@@ -132,7 +135,7 @@ class Decoder(nn.Module):
         for name, weights in self.out.named_parameters():
             nn.init.normal_(weights, 0, 0.01) if name == "weight" else nn.init.zeros_(weights)
         r = node_radii()
-        self.register_buffer("edge", torch.sigmoid((3.95 - r) / 0.25)[:, None], persistent=False)
+        self.register_buffer("edge", outer_edge(r)[:, None], persistent=False)
         self.register_buffer("centre", (r**2 / (r**2 + 0.01))[:, None], persistent=False)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Architecture
+from skyloom.generators.cvae.prior_density import prior_log_density
 
-__all__ = ["ORDERS", "Posteriors", "Prior", "fit_prior"]
+__all__ = ["ORDERS", "LatentPrior", "Posteriors", "Prior", "fit_prior"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,20 @@ class Posteriors:
     log_variance: Tensor
     features: Tensor
     real: Tensor
+
+
+class LatentPrior(Protocol):
+    """p(z | y) as the generator samples it."""
+
+    @property
+    def noise_size(self) -> int:
+        """Standard normal numbers a sample takes."""
+
+    def draw(self, y: Tensor, noise: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Latents (B, latents) of noise (B, noise_size), and whether the decoded map is to be mirrored."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All parameters by name, for a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +130,23 @@ class Prior:
         modes = modes * amplitude.T[:, None, :] * temperature
         local = torch.fft.irfft(modes.permute(2, 1, 0), n=LATENT_COLUMNS, norm="ortho") + mean[:, :, None]
         return torch.cat([z_global, local.flatten(1)], 1), noise[:, -1] > 0
+
+    def log_density(self, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Log p(z | y); see `skyloom.generators.cvae.prior_density`.
+
+        Parameters
+        ----------
+        z : Tensor, shape (B, latents)
+            Of maps that wind as the prior's do; the mirror image is another galaxy with half the probability each.
+        y : Tensor, shape (B, WIDTH)
+
+        Returns
+        -------
+        log_density, standard_error : Tensor, shape (B,)
+            Nats; the error is 0.
+        """
+        found = prior_log_density(self, z, y)
+        return found, torch.zeros_like(found)
 
     def tensors(self) -> dict[str, Tensor]:
         """All parameters by name, real and float32, for a checkpoint."""

@@ -24,9 +24,11 @@ from torch import Tensor
 from skyloom.errors import TrainingError
 from skyloom.generators.cvae.data import Stamps
 from skyloom.generators.cvae.evidence import evidence_gain, kl_divergence, model_images
-from skyloom.generators.cvae.features import FEATURES, OPTIONAL
+from skyloom.generators.cvae.features import FEATURES, OPTIONAL, hide
 from skyloom.generators.cvae.instrument import Jitter, encoder_input, log_likelihood
 from skyloom.generators.cvae.net import Architecture, Decoder, Encoder
+from skyloom.generators.cvae.posterior import Galaxies, joint_posterior
+from skyloom.generators.cvae.psf_error import jittered
 from skyloom.generators.cvae.simulated_stamps import with_simulated_structure
 
 __all__ = ["Trainer", "TrainingConfig", "split_of"]
@@ -42,15 +44,20 @@ class TrainingConfig:
     ----------
     steps : int
     batch : int
-        Stamps a step.
+        Galaxies a step.
+    bands : int
+        Stamps of one galaxy a step, at most; chosen anew each time.
     learning_rate, weight_decay : float
         Of AdamW, after a warm-up over 50 steps, with a cosine decay.
     beta : float
         Weight of the KL term after its warm-up over a quarter of the steps.
     noise : float
         Extra noise for the encoder's input, up to so many times the stamp's own.
+    unseen : float
+        Probability with which all but a galaxy's first stamp of the step are hidden from the encoder, so that latents
+        learn to tell of bands that were not seen.
     simulated : float
-        Share of a batch whose images are replaced by simulated structure.
+        Share of a batch's galaxies whose images are replaced by simulated structure.
     unknown : float
         Probability with which an optional condition is hidden from the network.
     ema : float
@@ -61,12 +68,14 @@ class TrainingConfig:
     """
 
     steps: int = 3000
-    batch: int = 24
+    batch: int = 16
+    bands: int = 2
     learning_rate: float = 1.5e-3
     weight_decay: float = 1e-3
     beta: float = 1.0
     noise: float = 0.7
-    simulated: float = 0.33
+    unseen: float = 0.25
+    simulated: float = 0.4
     unknown: float = 0.1
     ema: float = 0.995
     evaluate_every: int = 500
@@ -94,6 +103,7 @@ class Trainer:
 
     def __init__(self, train: Stamps, validation: Stamps, config: TrainingConfig, folder: Path) -> None:
         self.train_set, self.validation, self.config, self.folder = train, validation, config, folder
+        self.galaxies = Galaxies.of(train)
         torch.manual_seed(_step_seed(config.seed, -1))
         self.encoder, self.decoder = Encoder(config.architecture), Decoder(config.architecture)
         self.average = copy.deepcopy(self._nets().state_dict())
@@ -137,23 +147,29 @@ class Trainer:
         config = self.config
         done = self.step / config.steps
         torch.manual_seed(_step_seed(config.seed, self.step))
-        stamps = self.train_set.subset(self._batch_of(self.step).tolist())
-        stamps = with_simulated_structure(stamps, round(config.simulated * len(stamps)))
+        rows = self._stamps_of(self._batch_of(self.step))
+        galaxies = self.galaxies.subset(rows)
+        stamps = self.train_set.subset(rows.tolist())
+        stamps = with_simulated_structure(stamps, galaxies, round(config.simulated * galaxies.count))
+        seen_through = jittered(stamps)
         index = torch.arange(len(stamps))
         self._nets().train()
         rate = config.learning_rate * min(1.0, (self.step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * done)) + 1e-5
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        jitter = Jitter(stamps.q[index])
-        y = _hide(stamps.features[index], config.unknown)
-        mean, log_variance = self.encoder(encoder_input(stamps, index, jitter, config.noise), y)
+        jitter = Jitter(stamps.q[galaxies.first]).spread(galaxies.row, galaxies.frame)
+        y = _hide(stamps.features, galaxies, config.unknown)
+        seen = torch.rand(galaxies.count)[galaxies.row] >= config.unseen
+        seen[galaxies.first] = True
+        told = self.encoder(encoder_input(stamps, index, jitter, config.noise), y)
+        mean, log_variance = joint_posterior(told[0], told[1], galaxies, seen)
         z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
-        model = model_images(self.decoder, stamps, index, z, y, jitter)
+        model = model_images(self.decoder, seen_through, index, z[galaxies.row], y, jitter)
         likelihood, _, amplitude = log_likelihood(model, stamps, index)
         kl = kl_divergence(mean, log_variance)
         beta = config.beta * min(1.0, done / 0.25 + 0.05)
-        loss = ((beta * kl.sum(1) - likelihood) * stamps.weight[index]).mean() / 100
-        loss = loss + 0.02 * (torch.log(amplitude) ** 2).mean()
+        weighted = galaxies.mean(stamps.weight) * beta * kl.sum(1) - galaxies.total(stamps.weight * likelihood)
+        loss = weighted.mean() / 100 + 0.02 * (torch.log(amplitude) ** 2).mean()
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss is {float(loss)} at step {self.step}")
         self.optimiser.zero_grad()
@@ -171,9 +187,17 @@ class Trainer:
             "kl_local": float(kl[:, d:].detach().sum(1).mean()),
         }
 
+    def _stamps_of(self, picked: Tensor) -> Tensor:
+        """Rows of the stamps of galaxies, at most `bands` of each, in random order."""
+        rows = []
+        for galaxy in picked.tolist():
+            own = torch.nonzero(self.galaxies.row == galaxy)[:, 0]
+            rows.append(own[torch.randperm(len(own))[: self.config.bands]])
+        return torch.cat(rows)
+
     def _batch_of(self, step: int) -> Tensor:
-        """Stamps of a step: passes through all stamps, shuffled anew each time."""
-        size, n = self.config.batch, len(self.train_set)
+        """Galaxies of a step: passes through all, shuffled anew each time."""
+        size, n = self.config.batch, self.galaxies.count
         first = step * size
         picked = []
         for number in range(first // n, (first + size - 1) // n + 1):
@@ -182,16 +206,16 @@ class Trainer:
             picked.append(order[start : first + size - number * n])
         return torch.from_numpy(np.concatenate(picked))
 
-    def evidence_gain(self, stamps: Stamps, draws: int = 1) -> dict[str, Tensor]:
+    def evidence_gain(self, stamps: Stamps, draws: int = 1, galaxies: Galaxies | None = None) -> dict[str, Tensor]:
         """`skyloom.generators.cvae.evidence.evidence_gain` of the networks as they are."""
-        return evidence_gain(self.encoder, self.decoder, stamps, draws)
+        return evidence_gain(self.encoder, self.decoder, stamps, draws, galaxies)
 
     def _evaluate_average(self) -> dict[str, float]:
         current = copy.deepcopy(self._nets().state_dict())
         self._nets().load_state_dict(self.average)
         torch.manual_seed(_step_seed(self.config.seed, self.step))
-        found = self.evidence_gain(self.validation)
-        score = float(found["gain"].clamp(-500, 500).mean())
+        found = self.evidence_gain(self.validation, galaxies=Galaxies.of(self.validation))
+        score = float(found["gain"].clamp(-1500, 1500).mean())
         if self.best is None or score > self.best[0]:
             self.best = (score, copy.deepcopy(self.average))
         self._nets().load_state_dict(current)
@@ -259,15 +283,13 @@ class Trainer:
         return True
 
 
-def _hide(y: Tensor, probability: float) -> Tensor:
+def _hide(y: Tensor, galaxies: Galaxies, probability: float) -> Tensor:
     """Hide optional conditions at random, and blur the others by about their measurement errors."""
     y = y.clone()
     n = len(FEATURES)
     y[:, :n] += 0.05 * torch.randn(len(y), n) * (y[:, :n] != 0)
-    for k, name in enumerate(OPTIONAL):
-        hidden = torch.rand(len(y)) < probability
-        y[hidden, FEATURES.index(name)] = 0.0
-        y[hidden, n + k] = 1.0
+    for name in OPTIONAL:
+        hide(y, name, (torch.rand(galaxies.count) < probability)[galaxies.row])
     return y
 
 
