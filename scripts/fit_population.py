@@ -289,9 +289,8 @@ def count_f814w(
     table = np.histogram(f, edges)[0] / F814W_AREA
     sure = galaxies(t) & (t["mag"] > 20.5) & (t["mag"] < 21) & (t["flag"] == 0)
     complete = np.isfinite(t["f814w"][sure]).mean()
-    print(
-        f"F814W table: {len(f) / F814W_AREA:.0f} per deg^2, {np.isfinite(t['f814w']).sum() / area(t):.0f} where F160W is"
-    )
+    here = np.isfinite(t["f814w"]).sum() / area(t)
+    print(f"F814W table: {len(f) / F814W_AREA:.0f} per deg^2, {here:.0f} where F160W is")
     table = table / complete
     middle = (edges[1:] + edges[:-1]) / 2
     for m, a, b in zip(middle, table, model, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_the_truth_has_what_was_asked_for_and_what_was_drawn(made):
         same = parquet.read_table(made / f"f{number}.galaxies.parquet").to_pydict()
         assert table.colnames == list(same)
         for name in table.colnames:
-            np.testing.assert_array_equal(np.asarray(table[name]), np.asarray(same[name]))
+            np.testing.assert_array_equal(np.asarray(table[name].tolist()), np.asarray(same[name]))
         np.testing.assert_array_equal(table["galaxy_id"], 5 * number + np.arange(1, 6))
         np.testing.assert_array_equal(table["obj_num"], 5 * number + np.arange(5))
         assert ((table["requested_mag"] > 20) & (table["requested_mag"] < 24)).all()
@@ -120,17 +121,35 @@ def test_the_truth_names_the_galaxy_of_a_list_that_was_drawn(tmp_path):
 def test_clipped_galaxies_say_what_was_asked_for(tmp_path):
     from skyloom import load_model
 
-    _, high = load_model("cosmos").spec.ranges["sersic_n"]
+    low, _ = load_model("cosmos").spec.ranges["half_light_radius"]
     learned = {"model": "cosmos", "out_of_range": "clip", "zero_point": 30.0, "wavelength": 800.0}
-    gal = {**CONFIG["gal"], "sersic_n": min(high + 0.1, 6.2), "redshift": 0.7}
+    gal = {**CONFIG["gal"], "half_light_radius": 0.9 * low, "redshift": 0.7}
     image = {**CONFIG["image"], "nobjects": 2}
     path = write_field(tmp_path, gal=gal, image=image, input={"learned_galaxies": learned}, output={"nfiles": 1})
     files = render_config(path, tmp_path / "out")
     assert files.written, files.failed
     table = Table.read(tmp_path / "out" / "field.galaxies.fits")
     assert set(table["drawn_from"]) == {"clipped"}
-    assert (table["sersic_n"] < table["requested_sersic_n"]).all()
+    np.testing.assert_allclose(table["requested_half_light_radius"], 0.9 * low)
+    np.testing.assert_allclose(table["half_light_radius"], 0.9 * low)  # only the learned part is another's
+    np.testing.assert_allclose(table["requested_redshift"], 0.7)
     assert len(table["weights"][0]) == 64
+
+
+@pytest.mark.parametrize("nproc", [1, 2])
+def test_the_truth_of_galaxies_drawn_together(tmp_path, made, nproc, caplog):
+    learned = {**CONFIG["image"], "type": "LearnedScattered", "batch_size": 2, "nobjects": 7}
+    plain = {**CONFIG["image"], "nobjects": 7}
+    tables = []
+    for name, image in (("together", learned), ("apart", plain)):
+        path = write_field(tmp_path / name, image=image, output={"nfiles": 1})
+        files = render_config(path, tmp_path / name / "out", nproc=nproc, logger=logging.getLogger("galsim"))
+        assert files.written, files.failed
+        tables.append(Table.read(tmp_path / name / "out" / "field.galaxies.fits"))
+    assert "one by one" not in caplog.text
+    assert len(tables[0]) == 7
+    for column in tables[0].colnames:
+        np.testing.assert_array_equal(tables[0][column], tables[1][column])
 
 
 def test_the_summary(made):

@@ -50,6 +50,7 @@ class Slot:
         assert batch is not None and self.conditions is not None
         asked = {name: values[row].item() for name, values in self.conditions.as_dict().items()}
         return {
+            "structure_radius": asked["half_light_radius"],  # unless given
             **asked,
             **{name: getattr(batch, name)[row].item() for name in _DRAWN},
             "drawn_from": str(batch.drawn_from[row]),

@@ -193,7 +193,7 @@ def load_cosmos() -> CosmosPopulation:
 
 
 def _is_count(size: Any) -> bool:
-    return isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size >= 0
+    return isinstance(size, (int, np.integer)) and not isinstance(size, bool) and int(size) >= 0
 
 
 def _check_band(band: str) -> None:

@@ -105,11 +105,11 @@ class RomanPSF:
     band : str
         GalSim's name, e.g. ``"H158"``.
     sca : int
-        Detector, 1 to 18.
+        Detector, 1 to 18; the second, near the middle of the focal plane, is GalSim's most typical one.
     """
 
     band: str
-    sca: int = 1
+    sca: int = 2
 
     def __call__(self, x: float | None, y: float | None, wavelength: float) -> galsim.GSObject:
         """Aberrations follow the place on the detector; outside it, those of its edge are taken."""

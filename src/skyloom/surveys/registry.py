@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -69,10 +70,17 @@ def survey_table(manager: SkyloomPluginManager | None = None) -> str:
     ]
     for name in list_surveys(manager):
         s = load_survey(name, manager=manager)
-        fwhm = s.psf().calculateFWHM()
+        fwhm = _fwhm(s)
         lines.append(
             f"| `{name}` | {s.pixel_scale:g} | {s.zero_point:.2f} | {s.exptime:g} | {s.sky_brightness:.2f} "
             f"| {s.sky_electrons:.0f} | {s.gain:g} | {s.read_noise:.1f} | {s.wavelength:.0f} | {fwhm:.3f} "
             f"| {s.source} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _fwhm(survey: ObservingConditions) -> float:
+    """Diameter (arcsec) of a circle with the area in which the PSF is above half of its maximum."""
+    scale = survey.pixel_scale / 20
+    image = survey.psf().drawImage(nx=320, ny=320, scale=scale, method="no_pixel").array
+    return 2 * math.sqrt((image > image.max() / 2).sum() * scale**2 / math.pi)
