@@ -36,6 +36,8 @@ class FlowConfig:
         prior back.
     unknown : float
         Probability with which the redshift is hidden.
+    draws : int
+        Posterior samples of each real galaxy an expectation.
     levels, sampler_steps : int
         Of `posterior_samples`.
     ema : float
@@ -46,10 +48,10 @@ class FlowConfig:
     flow: FlowArchitecture = field(default_factory=FlowArchitecture)
     simulated: int = 2048
     first_steps: int = 2500
-    steps: int = 1000
+    steps: int = 2000
     rounds: int = 4
-    distil_steps: int = 1000
-    pairs: int = 4096
+    distil_steps: int = 4000
+    pairs: int = 8192
     draw_steps: int = 2
     batch: int = 64
     learning_rate: float = 2e-3
@@ -57,6 +59,7 @@ class FlowConfig:
     real: float = 0.75
     informed: float = 100.0
     unknown: float = 0.15
+    draws: int = 4
     levels: int = 16
     sampler_steps: int = 4
     ema: float = 0.998

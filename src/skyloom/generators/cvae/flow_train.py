@@ -109,7 +109,7 @@ class FlowTrainer:
         self.weight = torch.where(real, weight * share, weight)
         self.stages = ["first", *(f"round {k + 1}" for k in range(config.rounds)), "distil"]
         self.stage = self.step = 0
-        self.samples = torch.empty(0, arch.latents)  # of the real galaxies' posteriors
+        self.samples = torch.empty(0)  # of the real galaxies' posteriors: draw, galaxy, latent
         self.pairs: tuple[Tensor, Tensor, Tensor] = (torch.empty(0), torch.empty(0), torch.empty(0))
         torch.manual_seed(_seed(config.seed, "start", 0))
         self.teacher = VelocityNet(arch, config.flow)
@@ -179,14 +179,15 @@ class FlowTrainer:
         told = precision > _LEAST_PRECISION
         weighted, precision = torch.where(told, mean / variance, 0.0), torch.where(told, precision, 0.0)
         generator = torch.Generator().manual_seed(_seed(config.seed, "expectation", self.stage))
+        rows = torch.arange(len(y)).repeat(config.draws)
         out = [
             posterior_samples(
                 velocity_of(self.net, y[i], real), weighted[i], precision[i],
                 levels=config.levels, steps=config.sampler_steps, generator=generator,
             )
-            for i in torch.arange(len(y)).split(_EXPECTATION_BATCH)
+            for i in rows.split(_EXPECTATION_BATCH)
         ]  # fmt: skip
-        return torch.cat(out)
+        return torch.cat(out).view(config.draws, len(y), -1)
 
     def _one_step(self, steps: int, distil: bool) -> float:
         config = self.config
@@ -217,7 +218,7 @@ class FlowTrainer:
         z, y = posteriors.mean[rows] + scatter * torch.randn_like(scatter), posteriors.features[rows]
         if count:
             chosen = torch.multinomial(self.weight[posteriors.real], count, replacement=True)
-            z = torch.cat([z, self.samples[chosen]])
+            z = torch.cat([z, self.samples[torch.randint(config.draws, (count,)), chosen]])
             y = torch.cat([y, posteriors.features[posteriors.real][chosen]])
         domain = torch.cat([torch.zeros(config.batch - count), torch.ones(count)])
         z, y = turned(z, random_turns(y), self.arch), self._blurred(y)
