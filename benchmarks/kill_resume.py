@@ -122,8 +122,11 @@ def kill_and_resume(folder: Path, reference: dict[str, str], configuration: Path
     out, killed = folder, []
     while True:
         driver = start(configuration, out, "--workers", "2", "--resume")
-        target = disturb(driver, out, chance)
-        status = driver.wait(timeout=300)
+        try:
+            target = disturb(driver, out, chance)
+            status = driver.wait(timeout=600)
+        finally:
+            driver.kill()  # it has a session of its own, and no Ctrl-C reaches it
         killed += [target] if target else []
         if status == 0:
             break

@@ -201,10 +201,14 @@ def fine(base: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_pixels_are_those_of_scattered(case):
-    assert_close(fine(CASES[case]))
+    if case == "one rng":  # where a stamp by itself is not that of the image
+        learned, plain = both(fine(CASES[case]))
+        assert np.abs(learned - plain).max() <= 1e-4 * plain.max()
+    else:
+        assert_close(fine(CASES[case]))
 
 
-@pytest.mark.parametrize("case", ["plain", "sheared", "tan", "edges", "offset"])
+@pytest.mark.parametrize("case", ["plain", "sheared", "lensed", "tan", "edges", "offset"])
 def test_sizes_of_stamps_are_those_galsim_chooses(case):
     """With the light of a stamp cut off at another pixel the images would differ by much more than that."""
     base = CASES[case]
@@ -225,7 +229,7 @@ def test_stamp_sizes_formula(seed):
     whole = galsim.Transform(galsim.Convolve(galaxy, psf.withGSParams(gsparams)), scale, offset)
     want = galsim.Convolve(whole, galsim.Pixel(1.0, gsparams=gsparams)).getGoodImageSize(1.0)
     got, _ = stamp_sizes(
-        learned_stepk(np.array([n]), 0.0, gsparams), matrix[None], shift[None],
+        learned_stepk(np.array([n]), 0.0, gsparams), [(matrix[None], shift[None])],
         np.array([psf.withGSParams(gsparams).stepk]), scale[None], offset[None], pixel=True,
     )  # fmt: skip
     assert got[0] == want
@@ -284,7 +288,7 @@ def _files(base: dict[str, Any], where: Path, **image: Any) -> tuple[np.ndarray,
 def test_files_are_those_of_scattered(tmp_path, nproc):
     noise = {"type": "Poisson", "sky_level": 1e4}
     base = config(
-        20, gal={**GAL, "half_light_radius": {"type": "Random", "min": 0.06, "max": 0.5}},
+        20, gal={**GAL, "half_light_radius": {"type": "List", "items": [0.06, 0.3, 0.2, 0.5]}},
         learned={"out_of_range": "parametric"},
         image={**CASES["edges"]["image"], "nobjects": 20, "noise": noise, "nproc": nproc},
     )  # fmt: skip

@@ -278,5 +278,5 @@ def test_a_factory_that_fails(factory: str, message: str, install: Any) -> None:
 
 
 def test_lookup_lists_what_there_is() -> None:
-    with pytest.raises(BadInputError, match=r"^no survey is named 'hubble'\. There are: none\.$"):
-        lookup("skyloom_surveys", "hubble", noun="survey", manager=build_manager([]))
+    with pytest.raises(BadInputError, match=r"^no command is named 'hubble'\. There are: none\.$"):
+        lookup("skyloom_commands", "hubble", noun="command", manager=build_manager([]))

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -279,6 +280,22 @@ def test_a_lock_of_another_machine_holds_while_it_gives_signs_of_life(tmp_path):
         assert json.loads(lock.read_text())["pid"] == os.getpid()
 
 
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    def refuse(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("skyloom.render.lock.fcntl.lockf", refuse)
+    holder = {"pid": os.getppid(), "host": socket.gethostname()}
+    (tmp_path / "lock").write_text(json.dumps(holder))
+    with pytest.raises(RenderError, match=f"process {os.getppid()} on "), folder_lock(tmp_path):
+        pass
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / "lock").write_text(json.dumps({**holder, "pid": gone.pid}))
+    with folder_lock(tmp_path):
+        assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+
+
 def test_one_process_renders_into_a_folder_once_at_a_time(tmp_path):
     with folder_lock(tmp_path), pytest.raises(RenderError, match="already rendering"), folder_lock(tmp_path):
         pass
@@ -322,7 +339,7 @@ def test_a_killed_worker_costs_nothing_and_a_task_that_kills_is_named(tmp_path, 
     monkeypatch.syspath_prepend(str(tmp_path))
     assert run(["render", str(config), "-o", str(tmp_path / "out"), "--workers", "2", "--no-quicklook"]) == 1
     last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert (tmp_path / "flag").exists()
+    assert (tmp_path / "flag").exists(), last
     assert "1 of 4 files failed" in last
     assert "f2.fits (its worker died each time" in last
     expected = {name: sha for name, sha in pixels(made / "out").items() if "2" not in name}
@@ -340,3 +357,20 @@ def test_a_scheduler_that_does_not_answer(tmp_path):
             render_config(config, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
     finally:
         dask_cluster.ANSWER = before
+
+
+def test_workers_of_a_scheduler(tmp_path, made):
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster:
+        files = render_config(made / "field.yaml", tmp_path / "out", scheduler=cluster.scheduler_address)
+    assert len(files.written) == FILES
+    assert pixels(tmp_path / "out") == pixels(made / "out")
+
+
+def test_several_workers_without_dask_are_refused_with_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    config = write_field(tmp_path, **PLAIN)
+    with pytest.raises(BadInputError, match=r"pip install 'skyloom\[cluster\]'"):
+        render_config(config, tmp_path / "out", workers=2)
+    assert len(render_config(config, tmp_path / "out").written) == FILES

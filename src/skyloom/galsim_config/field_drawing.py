@@ -19,6 +19,7 @@ __all__ = ["DrawnStamp", "draw_stamps"]
 _MAX_GROUP_PIXELS = 2**23
 _WCS_STEP = 2.0**-15
 """Relative step to which the elements of a varying Jacobian are rounded for the PSF (never for the galaxy)."""
+_IDENTITY = np.eye(2)
 
 Floats = NDArray[np.float64]
 
@@ -147,9 +148,10 @@ def _one(arrays: _Arrays, row: int, psf: Any, size: int, pixel: bool, device: st
 
 @dataclass(frozen=True, eq=False)
 class _Sky(_Arrays):
-    """The same in arcsec, with the residuals' flux."""
+    """The same in arcsec."""
 
-    residual_flux: Floats
+    maps: tuple[tuple[Floats, Floats], tuple[Floats, Floats]]
+    """Of the galaxy itself, and what GalSim does to it: matrix and shift each."""
 
 
 def _on_sky(stamps: list[DeferredStamp]) -> _Sky:
@@ -169,20 +171,17 @@ def _on_sky(stamps: list[DeferredStamp]) -> _Sky:
     residual_flux = column("residual_flux")
     asked = [s.galaxy.asked_flux for s in stamps]
     flux = np.where([a is None for a in asked], flux, [0.0 if a is None else a for a in asked])
-    if any(s.matrix is not None for s in stamps):
-        matrix = np.array([np.eye(2) if s.matrix is None else s.matrix for s in stamps])
-        jacobian = matrix @ jacobian
-        offset = np.einsum("nij,nj->ni", matrix, offset)
-        flux = flux * np.abs(np.linalg.det(matrix))
-    flux = flux * np.array([s.brightness for s in stamps])
+    matrix = np.array([_IDENTITY if s.matrix is None else s.matrix for s in stamps])
+    shift = np.array([s.shift for s in stamps])
+    flux = flux * np.array([s.brightness for s in stamps]) * np.abs(np.linalg.det(matrix))
     return _Sky(
         sersic_n=column("sersic_n"),
-        jacobian=jacobian,
-        offset=offset + np.array([s.shift for s in stamps]),
+        jacobian=matrix @ jacobian,
+        offset=np.einsum("nij,nj->ni", matrix, offset) + shift,
         amplitude=flux / (1.0 + residual_flux),
         residual=None if head.residual is None else column("residual"),
         grid_scale=head.grid_scale,
-        residual_flux=residual_flux,
+        maps=((jacobian, offset), (matrix, shift)),
     )
 
 
@@ -210,7 +209,7 @@ def _sizes(stamps: list[DeferredStamp], sky: _Sky, to_image: Floats) -> NDArray[
             continue
         rows = free[part]
         chosen, sure = stamp_sizes(
-            stepk[part], sky.jacobian[rows], sky.offset[rows], np.array([psf_stepk[id(stamps[i].psf)] for i in rows]),
+            stepk[part], [(m[rows], s[rows]) for m, s in sky.maps], np.array([psf_stepk[id(stamps[i].psf)] for i in rows]),
             to_image[rows], image_shift[part], pixel=pixel,
         )  # fmt: skip
         for j in np.flatnonzero(~sure):

@@ -8,6 +8,7 @@ by its largest stretch, a shift and a convolution add up the radii pi / stepk.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import galsim
 import numpy as np
@@ -41,8 +42,7 @@ def learned_stepk(sersic_n: Floats, residual_width: float, gsparams: galsim.GSPa
 
 def stamp_sizes(
     stepk: Floats,
-    jacobian: Floats,
-    shift: Floats,
+    maps: Sequence[tuple[Floats, Floats]],
     psf_stepk: Floats,
     to_image: Floats,
     image_shift: Floats,
@@ -55,10 +55,9 @@ def stamp_sizes(
     ----------
     stepk : ndarray, shape (N,)
         Of the galaxies in the canonical frame.
-    jacobian : ndarray, shape (N, 2, 2)
-        Canonical frame to sky, arcsec.
-    shift : ndarray, shape (N, 2)
-        On the sky, arcsec.
+    maps : sequence of (ndarray, ndarray), shapes (N, 2, 2) and (N, 2)
+        From the canonical frame to the sky in arcsec, one after the other: matrix and shift. GalSim knows each map
+        by its stretch alone, so a product of two counts for more than its own.
     psf_stepk : ndarray, shape (N,)
         Per arcsec.
     to_image : ndarray, shape (N, 2, 2)
@@ -74,8 +73,10 @@ def stamp_sizes(
     sure : ndarray of bool, shape (N,)
         False where GalSim may round to the other side.
     """
-    radius2 = (np.pi / stepk * _stretch(jacobian) + np.hypot(*shift.T)) ** 2 + (np.pi / psf_stepk) ** 2
-    radius = np.sqrt(radius2) * _stretch(to_image) + np.hypot(*image_shift.T)
+    radius = np.pi / stepk
+    for matrix, shift in maps:
+        radius = radius * _stretch(matrix) + np.hypot(*shift.T)
+    radius = np.hypot(radius, np.pi / psf_stepk) * _stretch(to_image) + np.hypot(*image_shift.T)
     if pixel:
         radius = np.hypot(radius, math.pi / galsim.Pixel(1.0).stepk)
     wanted = 2 * radius

@@ -87,7 +87,8 @@ class LearnedTruthBuilder(ExtraOutputBuilder):
     ) -> None:
         """Forget objects that turned out to be off the image."""
         self.fill()
-        for obj_num in base.get("_skipped_obj_nums", {}):
+        skipped = list(base.get("_skipped_obj_nums", {}).keys())  # a proxy, where processes share it
+        for obj_num in skipped:
             self.scratch.pop(obj_num, None)
 
     def finalize(self, config: dict[str, Any], base: dict[str, Any], main_data: Any, logger: Any) -> dict[str, Any]:

@@ -78,19 +78,21 @@ def _open_fits(path: Path, table: str | int | None) -> TableFile:
     from astropy.io import fits
     from astropy.table import Table
 
-    with fits.open(path, memmap=True, lazy_load_hdus=True) as hdus:
+    with warnings.catch_warnings(), fits.open(path, memmap=True, lazy_load_hdus=True) as hdus:
+        warnings.simplefilter("ignore")  # that the file may be truncated, which is an error below
         if table is None:
             hdu = next((h for h in hdus if isinstance(h, (fits.BinTableHDU, fits.TableHDU))), None)
         else:
             hdu = hdus[table]
         if not isinstance(hdu, (fits.BinTableHDU, fits.TableHDU)):
             raise CatalogueError(f"catalogue '{path}' has no table" + ("" if table is None else f" in HDU {table!r}"))
-        header = hdu.header
-        declared = header["NAXIS1"] * header["NAXIS2"] + header.get("PCOUNT", 0)
+        header, before = hdu.header, hdu.fileinfo()["datLoc"]
+        declared = before + header["NAXIS1"] * header["NAXIS2"] + header.get("PCOUNT", 0)
         size = path.stat().st_size * (GZIP_EXPANSION if path.suffix.lower() == ".gz" else 1)
         if declared > size:
             raise CatalogueError(f"catalogue '{path}' declares {declared} bytes and is {path.stat().st_size} long")
-        number, names, rows = hdus.index_of(hdu.name) if hdu.name else hdus.index(hdu), hdu.columns.names, len(hdu.data)
+        number = next(i for i, h in enumerate(hdus) if h is hdu)
+        names, rows = hdu.columns.names, header["NAXIS2"]
 
     def read(wanted: Sequence[str]) -> dict[str, Any]:
         with warnings.catch_warnings():
@@ -148,7 +150,7 @@ def _open_hdf5(path: Path, table: str | int | None) -> TableFile:
         if isinstance(home, h5py.Dataset):
             names, lengths = list(home.dtype.names), {"rows": home.shape[0]}
         else:
-            lengths = {n: d.shape[0] for n, d in home.items() if isinstance(d, h5py.Dataset) and d.ndim == 1}
+            lengths = {n: d.shape[0] for n, d in home.items() if _is_column(n, d)}
             names = list(lengths)
         place = home.name
     if len(set(lengths.values())) > 1:
@@ -164,13 +166,21 @@ def _open_hdf5(path: Path, table: str | int | None) -> TableFile:
     return TableFile(tuple(names), next(iter(lengths.values()), 0), read)
 
 
+def _is_column(name: str, item: Any) -> bool:
+    import h5py
+
+    # astropy puts the description of a compound dataset's columns beside it.
+    described = name.endswith(".__table_column_meta__")
+    return isinstance(item, h5py.Dataset) and item.ndim == 1 and item.dtype.names is None and not described
+
+
 def _hdf5_table(file: Any, path: Path, table: str | int | None) -> Any:
     import h5py
 
     def is_table(item: Any) -> bool:
         if isinstance(item, h5py.Dataset):
             return item.dtype.names is not None and item.ndim == 1
-        return any(isinstance(d, h5py.Dataset) and d.ndim == 1 and d.dtype.names is None for d in item.values())
+        return any(_is_column(n, d) for n, d in item.items())
 
     if table is not None:
         if str(table) not in file or not is_table(file[str(table)]):
@@ -178,8 +188,7 @@ def _hdf5_table(file: Any, path: Path, table: str | int | None) -> Any:
         return file[str(table)]
     if is_table(file):
         return file
-    # astropy puts the description of a compound dataset's columns beside it.
-    found = [n for n in file if is_table(file[n]) and not n.endswith(".__table_column_meta__")]
+    found = [n for n in file if is_table(file[n])]
     if len(found) != 1:
         raise CatalogueError(f"catalogue '{path}' has the tables {', '.join(found) or '(none)'}; name one with table=")
     return file[found[0]]

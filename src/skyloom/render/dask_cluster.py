@@ -18,6 +18,7 @@ from skyloom.render.tasks import Task
 __all__ = ["ANSWER", "run_dask"]
 
 _DEATHS = 2  # of a task's worker that are forgiven; the next one ends the task
+_PATIENCE = "300s"  # a busy machine takes its time to start a process
 ANSWER = "30s"
 """How long a scheduler may take to answer."""
 _LINES = 200  # of GalSim's log that a task sends home
@@ -145,18 +146,23 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
         "distributed.worker.memory.terminate": False,  # the system's own limit decides
         "distributed.worker.memory.pause": False,
         "distributed.admin.tick.limit": "1h",
-        "distributed.comm.timeouts.connect": ANSWER,
+        "distributed.comm.timeouts.connect": _PATIENCE if scheduler is None else ANSWER,
+        "distributed.comm.timeouts.tcp": _PATIENCE,
     }
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(settings))
         if scheduler is None:
-            cluster = stack.enter_context(
-                LocalCluster(
-                    n_workers=workers, threads_per_worker=1, dashboard_address=None, processes=True,
-                    silence_logs=logging.CRITICAL,
-                )
-            )  # fmt: skip
-            yield stack.enter_context(Client(cluster))
+            try:
+                cluster = stack.enter_context(
+                    LocalCluster(
+                        n_workers=workers, threads_per_worker=1, dashboard_address=None, processes=True,
+                        silence_logs=logging.CRITICAL,
+                    )
+                )  # fmt: skip
+                client = stack.enter_context(Client(cluster, timeout=_PATIENCE))
+            except (OSError, RuntimeError, TimeoutError) as exc:
+                raise RenderError(f"{workers} workers could not be started: {type(exc).__name__}: {exc}") from exc
+            yield client
             return
         try:
             client = stack.enter_context(Client(scheduler, timeout=ANSWER))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -69,9 +70,12 @@ def _lock(path: Path, *, exclusive: bool) -> Iterator[None]:
     try:
         try:
             fcntl.lockf(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            locked = True
         except OSError as exc:
-            raise RenderError(_held(path, _holder(file))) from exc
-        if _alive_elsewhere(path, _holder(file)):
+            if exc.errno in (errno.EACCES, errno.EAGAIN):
+                raise RenderError(_held(path, _holder(file))) from exc
+            locked = False  # a file system without locks: only the text in the file is left
+        if _alive_elsewhere(path, _holder(file)) or (not locked and _alive_here(_holder(file))):
             raise RenderError(_held(path, _holder(file)))
         if exclusive:
             _write(file, {"pid": os.getpid(), "host": socket.gethostname()})
@@ -113,6 +117,14 @@ def _holder(file: int) -> dict[str, object]:
 
 def _alive_elsewhere(path: Path, holder: dict[str, object]) -> bool:
     return bool(holder) and holder.get("host") != socket.gethostname() and time.time() - path.stat().st_mtime < _STALE
+
+
+def _alive_here(holder: dict[str, object]) -> bool:
+    try:
+        os.kill(int(str(holder["pid"])), 0)
+    except (KeyError, ValueError, OSError):
+        return False
+    return holder.get("host") == socket.gethostname()
 
 
 def _held(path: Path, holder: dict[str, object]) -> str:
