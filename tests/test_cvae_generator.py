@@ -63,8 +63,9 @@ def test_beta_turns_the_whole_galaxy(model: CVAEGenerator, q: float, beta: float
             galsim.Convolve(g, galsim.Gaussian(sigma=0.05)).drawImage(nx=64, ny=64, scale=0.05, method="no_pixel").array
             for g in (a.rotate(beta * galsim.radians), b, a.rotate(-beta * galsim.radians))
         ]
-        assert np.abs(images[0] - images[1]).max() < 0.04 * images[0].max()
-        assert np.abs(images[2] - images[1]).max() > 0.1 * images[0].max()
+        missed = np.abs(images[0] - images[1]).max()
+        assert missed < 0.04 * images[0].max()
+        assert np.abs(images[2] - images[1]).max() > 5 * missed
 
 
 def test_one_galaxy_in_two_bands_and_at_two_inclinations(model: CVAEGenerator):
