@@ -56,6 +56,7 @@ docs: venv  ## HTML documentation in docs/_build/html
 
 bench: venv  ## galaxies a second: decoding, drawing, GalSim
 	$(BIN)/python benchmarks/run.py $(ARGS)
+	$(BIN)/python benchmarks/fields.py
 
 train: venv  ## train the model `cosmos` that ships with the package
 	$(BIN)/python scripts/train_cosmos.py $(ARGS)

@@ -3,6 +3,7 @@
     python scripts/montage.py full build/cosmos/c*.h5                 real | reconstruction | samples, by kind
     python scripts/montage.py samples build/cosmos/c*.h5 --publish    samples alone, into docs/images
     python scripts/montage.py discs build/cosmos/*.h5 --publish       many noise-free discs
+    python scripts/montage.py bands --publish                         one galaxy at three wavelengths
 
 ``full`` shows real galaxies of the test split: what it writes stays outside the repository.
 """
@@ -17,88 +18,22 @@ from pathlib import Path
 
 import galsim
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from montage_cells import CELL, ROOT, cell, filled, levels, noise_free, save, sheet, window
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 import skyloom
 from skyloom.generators.cvae.build import split_cutouts
 from skyloom.profiles import Generator
 from skyloom.stamps import Cutout
-from skyloom.validate.counterparts import Counterparts, asked_conditions
+from skyloom.validate.counterparts import above_isophote, asked_conditions
 from skyloom.validate.counterparts_noise import correlated_noise
-from skyloom.validate.drawing import known_fit
+from skyloom.validate.drawing import draw_through, known_fit
 from skyloom.validate.run_samples import in_ranges
 
-ROOT = Path(__file__).resolve().parents[1]
-CELL, GAP = 132, 2  # pixels
-REACH = 3.2  # half-light radii along the major axis, on each side of the centre
 BANDS = {"jwst_ceers": ("F115W", "F200W", "F444W"), "candels_hst": ("F606W", "F814W", "F125W")}
 KINDS = ("face-on", "edge-on", "spheroid", "irregular")
-LIMIT = 300_000  # bytes of a published picture
 Galaxy = list[Cutout]  # one galaxy, in the bands shown
-
-
-def window(cutout: Cutout, reach: float = REACH) -> float:
-    """Half the side of a picture, arcsec."""
-    fit = known_fit(cutout)
-    half = reach * fit.half_light_radius / np.sqrt(fit.q)
-    return float(np.clip(half / cutout.pixel_scale, 10, min(cutout.image.shape) / 2) * cutout.pixel_scale)
-
-
-def stretch(image: NDArray[np.floating], noise: float, white: float) -> NDArray[np.float64]:
-    """From 0 at -1.5 sigma to 1 at `white`, linear near the noise, logarithmic above (Lupton et al. 2004)."""
-    low = np.arcsinh(-0.6)
-    return np.asarray((np.arcsinh(image / (2.5 * noise)) - low) / (np.arcsinh(white / (2.5 * noise)) - low))
-
-
-def levels(cutout: Cutout) -> tuple[float, float]:
-    """The noise of a typical pixel, and the brightness shown white."""
-    noise = float(np.sqrt(np.median(cutout.variance[cutout.mask])))
-    return noise, max(float(np.percentile(cutout.image[cutout.mask], 99.9)), 8 * noise)
-
-
-def cell(image: NDArray[np.floating], pixel_scale: float, half: float, noise: float, white: float) -> Image.Image:
-    """A square about the stamp's centre as a grey picture, +y up."""
-    shown = np.flipud((np.clip(stretch(image, noise, white), 0, 1) * 255).astype(np.uint8))
-    middle, half = shown.shape[0] / 2, half / pixel_scale
-    low, high = max(middle - half, 0.0), min(middle + half, float(shown.shape[0]))
-    return Image.fromarray(shown).resize((CELL, CELL), Image.Resampling.BICUBIC, box=(low, low, high, high))
-
-
-def filled(cutout: Cutout, seed: int) -> NDArray[np.float64]:
-    """The image with noise where masked, so that masks catch no eye; nothing below an isophote."""
-    if cutout.thresholded:
-        return np.where(cutout.mask, cutout.image, 0.0)
-    flat = np.full(cutout.image.shape, levels(cutout)[0] ** 2)
-    return np.where(
-        cutout.mask, cutout.image, correlated_noise(flat, cutout.noise_correlation, np.random.default_rng(seed))
-    )
-
-
-def noise_free(galaxy: galsim.GSObject, half: float, pixel_scale: float) -> tuple[NDArray[np.float64], float]:
-    """A galaxy without PSF but for one as wide as the picture's pixels, at the stamp's flux a pixel; and its scale."""
-    scale = 2 * half / CELL
-    seen = galsim.Convolve(galaxy, galsim.Gaussian(fwhm=1.5 * scale, gsparams=galsim.GSParams(maximum_fft_size=16384)))
-    image = seen.drawImage(nx=CELL, ny=CELL, scale=scale, method="no_pixel", dtype=float).array
-    return image * (pixel_scale / scale) ** 2, scale
-
-
-def sheet(
-    rows: Sequence[Sequence[Image.Image]], captions: Sequence[str] = (), heads: Sequence[str] = ()
-) -> Image.Image:
-    """Rows of cells, with a caption in each row's first cell and heads above."""
-    step, top = CELL + GAP, 16 if heads else 0
-    out = Image.new("L", (step * max(map(len, rows)), step * len(rows) + top), 40)
-    pen = ImageDraw.Draw(out)
-    for i, row in enumerate(rows):
-        for j, picture in enumerate(row):
-            out.paste(picture, (j * step, top + i * step))
-        if i < len(captions):
-            pen.text((3, top + i * step + 1), captions[i], fill=255)
-    for j, head in enumerate(heads):
-        pen.text((j * step + 3, 2), head, fill=255)
-    return out
 
 
 def asymmetry(cutout: Cutout) -> float:
@@ -168,7 +103,7 @@ def picture(galaxy: Galaxy, model: Generator, seed: int, with_real: bool) -> lis
     """A row: in each band real, reconstruction, noise-free sample, sample through PSF and noise; or the last two."""
     cells: list[Image.Image] = []
     made = samples_of(galaxy, model, seed)
-    rebuilt = list(model.reconstruct(galaxy)) if with_real else [None] * len(galaxy)
+    rebuilt = list(model.reconstruct(galaxy)) if with_real else [None] * len(galaxy)  # type: ignore[attr-defined]
     half = window(galaxy[0]) if len(galaxy) == 1 else float(np.median([window(c) for c in galaxy]))
     for cutout, sample, again in zip(galaxy if with_real else published(galaxy), made, rebuilt, strict=True):
         twin = _seen(cutout, sample, seed)
@@ -176,25 +111,19 @@ def picture(galaxy: Galaxy, model: Generator, seed: int, with_real: bool) -> lis
         scale = cutout.pixel_scale
         if with_real:
             cells += [cell(filled(cutout, seed), scale, half, noise, white)]
-            cells += [cell(*noise_free(again.shift(-again.offset), half, scale), half, noise, white)]
-        cells += [cell(*noise_free(sample, half, scale), half, noise, white)]
+            cells += [cell(*noise_free(again, half, cutout), half, noise, white)]
+        cells += [cell(*noise_free(sample, half, cutout), half, noise, white)]
         cells += [cell(filled(twin, seed), scale, half, noise, white)]
     return cells
 
 
 def _seen(cutout: Cutout, galaxy: galsim.GSObject, seed: int) -> Cutout:
-    return next(iter(_Given([cutout], None, lambda made: [known_fit(cutout)] * len(made), seed, galaxies=[galaxy])))
-
-
-class _Given(Counterparts):
-    """Counterparts of galaxies that are there already."""
-
-    def __init__(self, *args: object, galaxies: Sequence[galsim.GSObject]) -> None:
-        super().__init__(*args)  # type: ignore[arg-type]
-        self.given = galaxies
-
-    def _galaxies(self, batch: list[Cutout], seed: int) -> list[galsim.GSObject]:
-        return list(self.given)
+    """The galaxy through the cutout's PSF, noise and mask."""
+    variance = np.nan_to_num(cutout.variance.clip(0))
+    noise = correlated_noise(variance, cutout.noise_correlation, np.random.default_rng(seed))
+    image = draw_through(galaxy, cutout) + noise
+    mask = above_isophote(image, cutout) if cutout.thresholded else cutout.mask
+    return replace(cutout, image=np.where(mask, image, 0.0).astype(np.float32), mask=mask)
 
 
 def read_test(paths: Sequence[Path], model: Generator, every: bool = True) -> dict[tuple[str, int], Galaxy]:
@@ -218,25 +147,17 @@ def gallery(args: argparse.Namespace, model: Generator, with_real: bool) -> None
         shown = [next((c for c in bands if c.band == name), None) for name in BANDS.get(source, ())]
         if shown and all(c is not None for c in shown):
             galaxies.append([c for c in shown if c is not None])
-    words = (
-        ("real", "reconstruction", "noise-free sample", "sample, PSF, noise")
-        if with_real
-        else ("noise-free", "PSF, noise")
-    )
-    heads = [f"{band}: {word}" for band in ("blue", "middle", "red") for word in words]
-    folder = args.publish or args.out
-    folder.mkdir(parents=True, exist_ok=True)
+    words = ("real", "reconstruction") * with_real + ("noise-free sample", "with PSF, noise")
+    heads = [word for _ in range(3) for word in words]
+    folder = folder_of(args)
     for kind, some in by_kind(galaxies, args.rows).items():
         rows, captions = [], []
         for galaxy in some:
             fit = known_fit(galaxy[-1])
             for k in range(1 if with_real else args.draws):
                 rows.append(picture(galaxy, model, args.seed + k, with_real))
-                what = (
-                    f"{galaxy[0].band}-{galaxy[-1].band}"
-                    if args.publish
-                    else f"{galaxy[0].source} {galaxy[0].galaxy_id}"
-                )
+                name = f"{galaxy[0].source} {galaxy[0].galaxy_id}"
+                what = f"{galaxy[0].band} to {galaxy[-1].band}" if args.publish else name
                 captions.append(f"{what} n {fit.sersic_n:.1f} q {fit.q:.2f}" if k == 0 else "")
         if rows:
             save(sheet(rows, captions, heads), folder / f"{'full' if with_real else 'gallery'}_{kind}.png", with_real)
@@ -252,44 +173,61 @@ def discs(args: argparse.Namespace, model: Generator) -> None:
         galaxy = shown[k % len(shown)]
         sample = samples_of(galaxy, model, args.seed + k // len(shown))[0]
         half = window(galaxy[0])
-        image, scale = noise_free(sample, half, galaxy[0].pixel_scale)
+        image, scale = noise_free(sample, half, galaxy[0])
         white = float(np.percentile(image, 99.5))
         cells.append(cell(image, scale, half, white / 60, white))
     rows = [cells[k : k + 12] for k in range(0, len(cells), 12)]
-    folder = args.publish or args.out
+    save(sheet(rows), folder_of(args) / "gallery_discs.png", private=False)
+
+
+def bands(args: argparse.Namespace, model: Generator) -> None:
+    """One latent at 600, 1250 and 4400 nm: twelve discs at z = 0.8, none of them a real galaxy's conditions."""
+    columns, count = [], 12
+    for wavelength, radius, n in ((600.0, 0.66, 0.9), (1250.0, 0.60, 1.1), (4400.0, 0.52, 1.4)):
+        asked = skyloom.Conditions(
+            galaxy_id=np.arange(count),
+            mag=np.full(count, 21.5),
+            zero_point=25.0,
+            half_light_radius=radius,
+            sersic_n=n,
+            q=np.linspace(0.45, 0.95, count),
+            beta=np.linspace(-1.4, 1.4, count),
+            wavelength=wavelength,
+            redshift=0.8,
+            structure_radius=0.6,
+        )
+        images = []
+        profiles = model.sample(asked, seed=args.seed, out_of_range="clip")
+        for image in skyloom.draw(profiles, galsim.Gaussian(fwhm=0.05), pixel_scale=0.03, stamp_size=CELL):
+            white = float(np.percentile(image, 99.5))
+            images.append(cell(image, 1.0, CELL / 2, white / 60, white))
+        columns.append(images)
+    save(sheet(columns, ("600 nm", "1250 nm", "4400 nm")), folder_of(args) / "gallery_bands.png", private=False)
+
+
+def folder_of(args: argparse.Namespace) -> Path:
+    """Where pictures go, made where missing."""
+    folder: Path = args.publish or args.out
     folder.mkdir(parents=True, exist_ok=True)
-    save(sheet(rows), folder / "gallery_discs.png", private=False)
-
-
-def save(image: Image.Image, path: Path, private: bool) -> None:
-    """Write a PNG; of samples alone in few greys and small, refusing to put real galaxies into the repository."""
-    if private and path.resolve().is_relative_to(ROOT / "docs"):
-        raise SystemExit(f"{path} would put pixels of real galaxies into the repository")
-    if not private:
-        image = image.quantize(128)
-    image.save(path, optimize=True)
-    while not private and path.stat().st_size > LIMIT:
-        size = (int(image.width * 0.9), int(image.height * 0.9))
-        image = image.convert("L").resize(size, Image.Resampling.LANCZOS).quantize(128)
-        image.save(path, optimize=True)
-    print(f"{path}: {image.width} x {image.height}, {path.stat().st_size} bytes")
+    return folder
 
 
 def main() -> None:
     """Run one mode."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     modes = parser.add_subparsers(dest="mode", required=True)
-    for name in ("full", "samples", "discs"):
+    for name in ("full", "samples", "discs", "bands"):
         mode = modes.add_parser(name)
-        mode.add_argument("cutouts", nargs="+", type=Path)
+        if name != "bands":
+            mode.add_argument("cutouts", nargs="+", type=Path)
         mode.add_argument("--model", default="cosmos")
         mode.add_argument("--out", type=Path, default=ROOT / "build" / "montage")
         mode.add_argument("--seed", type=int, default=1)
-        mode.add_argument("--rows", type=int, default=5, help="galaxies of a kind")
+        mode.add_argument("--rows", type=int, default=3, help="galaxies of a kind")
         mode.add_argument("--draws", type=int, default=2, help="samples at one galaxy's conditions")
         mode.add_argument("--count", type=int, default=60, help="of discs")
         mode.set_defaults(publish=None)
-        if name in ("samples", "discs"):
+        if name != "full":
             mode.add_argument("--publish", nargs="?", type=Path, const=ROOT / "docs" / "images")
     args = parser.parse_args()
     model = skyloom.load_model(args.model)
@@ -297,6 +235,7 @@ def main() -> None:
         "full": lambda: gallery(args, model, True),
         "samples": lambda: gallery(args, model, False),
         "discs": lambda: discs(args, model),
+        "bands": lambda: bands(args, model),
     }
     run[args.mode]()
 

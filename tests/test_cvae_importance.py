@@ -215,7 +215,9 @@ def test_a_decoder_that_draws_the_sersic_gains_nothing(pair):
     assert float(gain.abs().max()) < 0.5
 
 
-@pytest.mark.parametrize("bad", [{"samples": 1}, {"temperatures": -1}, {"leaps": 0}, {"widen": 0.0}, {"step": math.nan}])
+@pytest.mark.parametrize(
+    "bad", [{"samples": 1}, {"temperatures": -1}, {"leaps": 0}, {"widen": 0.0}, {"step": math.nan}]
+)
 def test_bad_settings_are_named(bad):
     with pytest.raises(BadInputError, match=next(iter(bad))):
         Sampling(**bad)
@@ -300,7 +302,9 @@ def test_the_density_over_amplitudes_is_their_average():
 def _at_amplitude_one(prior, row, y, power):
     """Log density at amplitudes of 1, less its exponent's part of the local modes."""
     one_y = torch.cat([torch.ones(1), y])
-    white = torch.linalg.solve_triangular(prior.global_root, (row[:3] - one_y @ prior.global_mean)[:, None], upper=False)
+    white = torch.linalg.solve_triangular(
+        prior.global_root, (row[:3] - one_y @ prior.global_mean)[:, None], upper=False
+    )
     times = torch.tensor([1.0, *[2.0] * (ORDERS - 2), 1.0])
     roots = prior.local_root.diagonal(dim1=1, dim2=2).real.log().sum(1)
     volume = prior.global_root.diagonal().log().sum() + (times * roots).sum()

@@ -13,8 +13,8 @@ from skyloom.generators.cvae.data import Stamps, usable
 from skyloom.generators.cvae.flow_config import FlowConfig
 from skyloom.generators.cvae.flow_net import FlowArchitecture
 from skyloom.generators.cvae.flow_prior import FlowPrior
-from skyloom.generators.cvae.generator import load_generator
 from skyloom.generators.cvae.instrument import log_likelihood
+from skyloom.generators.cvae.load import load_generator
 from skyloom.generators.cvae.train import Trainer, TrainingConfig, split_of
 from skyloom.physics.draw import draw
 from skyloom.testing.contract import check_generator

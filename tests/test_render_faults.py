@@ -362,7 +362,7 @@ def test_a_scheduler_that_does_not_answer(tmp_path):
 def test_workers_of_a_scheduler(tmp_path, made):
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50) as cluster:
         files = render_config(made / "field.yaml", tmp_path / "out", scheduler=cluster.scheduler_address)
     assert len(files.written) == FILES
     assert pixels(tmp_path / "out") == pixels(made / "out")

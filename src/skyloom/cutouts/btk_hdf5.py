@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from skyloom.cutouts.btk_file import BtkBand, bands_of, pixel_scale_of
 from skyloom.cutouts.detect import segment
 from skyloom.cutouts.framing import frame
-from skyloom.safe_hdf5 import check_file
 from skyloom.cutouts.shape import semi_major_of
 from skyloom.cutouts.sidecar import read_sidecar
 from skyloom.errors import CutoutError
+from skyloom.safe_hdf5 import check_file
 from skyloom.stamps import Cutout, Dropped
 
 __all__ = ["accepts_btk_hdf5", "read_btk_hdf5"]

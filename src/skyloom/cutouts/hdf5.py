@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from skyloom.safe_hdf5 import check_file
 from skyloom.errors import CutoutError
+from skyloom.safe_hdf5 import check_file
 from skyloom.stamps import FIT_COLUMNS, SCALAR_COLUMNS, Cutout, CutoutSet, SersicFit
 
 __all__ = [

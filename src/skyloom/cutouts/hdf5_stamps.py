@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from skyloom.cutouts.bands import wavelength_of
 from skyloom.cutouts.centred import cut_centred
 from skyloom.cutouts.psfs import centred_psf
-from skyloom.safe_hdf5 import check_file
 from skyloom.cutouts.sky_groups import sky_groups
 from skyloom.cutouts.thresholded import cut_thresholded, looks_thresholded
 from skyloom.errors import CutoutError
+from skyloom.safe_hdf5 import check_file
 from skyloom.stamps import Cutout, Dropped
 
 __all__ = ["accepts_hdf5_stamps", "read_hdf5_stamps"]

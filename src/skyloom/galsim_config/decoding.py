@@ -47,7 +47,8 @@ class Slot:
     def truth(self) -> dict[str, Any]:
         """What `LearnedGalaxyValue` gives, of the decoded galaxy: see `skyloom.galsim_config.value`."""
         batch, row = self.batch, self.row
-        assert batch is not None and self.conditions is not None
+        assert batch is not None
+        assert self.conditions is not None
         asked = {name: values[row].item() for name, values in self.conditions.as_dict().items()}
         return {
             "structure_radius": asked["half_light_radius"],  # unless given

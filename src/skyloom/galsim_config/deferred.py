@@ -65,7 +65,7 @@ class DeferredStamp:
         return int(image.array.shape[0])
 
 
-class DeferringBuilder(StampBuilder):  # type: ignore[misc]
+class DeferringBuilder(StampBuilder):
     """GalSim's Basic stamps, but for learned galaxies through a PSF it returns a `DeferredStamp`."""
 
     def updateSkip(

@@ -54,7 +54,7 @@ def why_not(base: dict[str, Any]) -> str | None:
 
 
 def _count(base: dict[str, Any]) -> tuple[list[str], int]:
-    """Words in the configuration's texts that ask for a drawn stamp, and how often `LearnedGalaxyValue` stands there."""
+    """Words in the configuration that ask for a drawn stamp, and how often `LearnedGalaxyValue` stands there."""
     words: list[str] = []
     values = 0
     stack: list[Any] = [base.get(key) for key in ("gal", "psf", "stamp", "image", "input", "output", "eval_variables")]

@@ -112,11 +112,11 @@ def _draw_alike(stamps: list[DeferredStamp], image: galsim.Image, device: str) -
     arrays = _Arrays(sky.sersic_n, jacobian, offset, sky.amplitude, sky.residual, sky.grid_scale)
     psfs = _Psfs()
     groups: dict[Any, list[int]] = {}
-    for i in np.flatnonzero(seen):
+    for i in np.flatnonzero(seen).tolist():
         psf = psfs.key(stamps[i])
         # a triangular Jacobian and no offset have faster ways of their own
         way = (jacobian[i, 0, 1] == 0, not offset[i].any())
-        groups.setdefault((psf, stamps[i].pixel, int(square[i]), way), []).append(int(i))
+        groups.setdefault((psf, stamps[i].pixel, int(square[i]), way), []).append(i)
     out: list[DrawnStamp | None] = [None] * len(stamps)
     for (psf, pixel, size, _), rows in groups.items():
         profile = psfs.in_image(psf)
@@ -199,9 +199,9 @@ def _sizes(stamps: list[DeferredStamp], sky: _Sky, to_image: Floats) -> NDArray[
     for gsparams, part in kinds.items():
         stepk[part] = learned_stepk(sky.sersic_n[free[part]], width, gsparams)
     psf_stepk: dict[int, float] = {}
-    for i in free:
-        if id(stamps[i].psf) not in psf_stepk:
-            psf_stepk[id(stamps[i].psf)] = stamps[i].psf.stepk
+    for psf in (stamps[i].psf for i in free):
+        if id(psf) not in psf_stepk:
+            psf_stepk[id(psf)] = psf.stepk
     image_shift = np.array([(stamps[i].offset.x - 0.5, stamps[i].offset.y - 0.5) for i in free])
     for pixel in (True, False):
         part = [j for j, i in enumerate(free) if stamps[i].pixel is pixel]
@@ -209,11 +209,15 @@ def _sizes(stamps: list[DeferredStamp], sky: _Sky, to_image: Floats) -> NDArray[
             continue
         rows = free[part]
         chosen, sure = stamp_sizes(
-            stepk[part], [(m[rows], s[rows]) for m, s in sky.maps], np.array([psf_stepk[id(stamps[i].psf)] for i in rows]),
-            to_image[rows], image_shift[part], pixel=pixel,
-        )  # fmt: skip
-        for j in np.flatnonzero(~sure):
-            chosen[j] = stamps[rows[j]].galsim_size()
+            stepk[part],
+            [(matrix[rows], shift[rows]) for matrix, shift in sky.maps],
+            np.array([psf_stepk[id(stamps[i].psf)] for i in rows]),
+            to_image[rows],
+            image_shift[part],
+            pixel=pixel,
+        )
+        for k in np.flatnonzero(~sure):
+            chosen[k] = stamps[rows[k]].galsim_size()
         sizes[rows] = chosen[:, None]
     return sizes
 
@@ -225,8 +229,8 @@ def _overlap(corners: NDArray[np.int64], sizes: NDArray[np.int64], bounds: galsi
 
 
 def _rounded_up(size: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The next of few sizes, so that stamps can be drawn together; at most an eighth larger."""
-    step = np.maximum(4, 2 ** (np.floor(np.log2(size)).astype(np.int64) - 3))
+    """The next of few sizes, so that stamps can be drawn together; at most a quarter larger."""
+    step = np.maximum(8, 2 ** (np.floor(np.log2(size)).astype(np.int64) - 2))
     return np.asarray(-(-size // step) * step)
 
 
@@ -263,7 +267,7 @@ class _Psfs:
 def _seen_under(matrix: Floats, psf: galsim.GSObject) -> Floats:
     """The Jacobian, rounded so that neighbours share one; less its rotation where that changes nothing."""
     if psf.is_axisymmetric:
-        u, stretch, vt = np.linalg.svd(matrix)
+        _, stretch, vt = np.linalg.svd(matrix)
         matrix = vt.T @ np.diag(stretch) @ vt
     unit = 2.0 ** np.round(np.log2(np.sqrt(abs(np.linalg.det(matrix))))) * _WCS_STEP
     return np.asarray(np.round(matrix / unit) * unit)

@@ -24,7 +24,7 @@ from skyloom.galsim_config.truth_table import fill_truth_tables
 
 __all__ = ["LearnedScatteredBuilder"]
 
-_BATCH_SIZE = 128
+_BATCH_SIZE = 256
 _OBJECTS_AT_ONCE = 4096  # of several processes, whose stamps all come back before they are added
 _MAX_HELD = 1024  # GalSim's own stamps that wait for their turn
 
@@ -61,7 +61,7 @@ class _Built:
         image.array[low : low + height, left : left + width] += stamp.pixels[y : y + height, x : x + width]
 
 
-class LearnedScatteredBuilder(ScatteredImageBuilder):  # type: ignore[misc]
+class LearnedScatteredBuilder(ScatteredImageBuilder):
     """As GalSim's ``Scattered``, with the keys ``batch_size`` and ``device`` too.
 
     Every object is set up by GalSim's own code, in order, with its own random numbers. Learned galaxies through
@@ -74,7 +74,9 @@ class LearnedScatteredBuilder(ScatteredImageBuilder):  # type: ignore[misc]
     ) -> tuple[int, int]:
         """Size of the image; checks the keys."""
         _settings(config, base)
-        size: tuple[int, int] = super().setup(config, base, image_num, obj_num, [*ignore, "batch_size", "device"], logger)
+        size: tuple[int, int] = super().setup(
+            config, base, image_num, obj_num, [*ignore, "batch_size", "device"], logger
+        )
         return size
 
     def buildImage(

@@ -32,7 +32,7 @@ def _cosmos_card() -> str:
 
 
 def _load_cvae(path: Path) -> Generator:
-    from skyloom.generators.cvae.generator import load_generator  # imports torch
+    from skyloom.generators.cvae.load import load_generator  # imports torch
 
     generator: Generator = load_generator(path)
     return generator

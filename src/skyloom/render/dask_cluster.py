@@ -155,8 +155,8 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
             try:
                 cluster = stack.enter_context(
                     LocalCluster(
-                        n_workers=workers, threads_per_worker=1, dashboard_address=None, processes=True,
-                        silence_logs=logging.CRITICAL,
+                        n_workers=workers, threads_per_worker=1, processes=True, silence_logs=logging.CRITICAL,
+                        dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False},
                     )
                 )  # fmt: skip
                 client = stack.enter_context(Client(cluster, timeout=_PATIENCE))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,14 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skyloom.conditions import Conditions
-from skyloom.errors import BadInputError, CheckpointError
+from skyloom.errors import BadInputError
 from skyloom.frames import axis_angle, grid_angle, profile_jacobian
-from skyloom.generators.checkpoint import ModelCard, load_checkpoint
+from skyloom.generators.checkpoint import ModelCard
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions
 from skyloom.generators.cvae.evidence import evidence_gain, model_residuals, posterior_of
 from skyloom.generators.cvae.fast_grid import FastGrid
 from skyloom.generators.cvae.features import condition_features, without_band
-from skyloom.generators.cvae.flow_prior import FlowPrior
 from skyloom.generators.cvae.frame import turned_maps
 from skyloom.generators.cvae.instrument import (
     GridGeometry,
@@ -28,9 +26,9 @@ from skyloom.generators.cvae.instrument import (
     log_likelihood,
     observe,
 )
-from skyloom.generators.cvae.net import Architecture, Decoder, Encoder
+from skyloom.generators.cvae.net import Decoder, Encoder
 from skyloom.generators.cvae.posterior import Galaxies
-from skyloom.generators.cvae.prior import LatentPrior, Prior
+from skyloom.generators.cvae.prior import LatentPrior
 from skyloom.generators.cvae.reencode import encode_cutouts
 from skyloom.generators.cvae.structure_scale import scaled_maps, shared_conditions, structure_scale
 from skyloom.generators.density import ConditionDensity
@@ -42,10 +40,15 @@ from skyloom.rng import check_seed, galaxy_normals
 if TYPE_CHECKING:
     from skyloom.stamps import Cutout
 
-__all__ = ["CVAEGenerator", "load_generator"]
+__all__ = ["CVAEGenerator"]
 
 BATCH = 8
 """Galaxies the networks see at a time, always: a network's last digits change with the size of its batch."""
+
+
+LEAST_FLUX = 0.8
+"""Least flux of a sample in units of its Sersic's; one with less gets a weaker f. Where the map takes most of the light
+between core and wings, the growth curve is flat at half of the light and no half-light radius is well defined."""
 
 
 class CVAEGenerator:
@@ -137,7 +140,11 @@ class CVAEGenerator:
             pieces = [_padded(t[start : start + BATCH]) for t in (y, shared, noise, n, angle, log_scale)]
             z, mirrored = self.prior.draw(without_band(pieces[1]), pieces[2], temperature)
             f = scaled_maps(self.decoder(z, pieces[0]), pieces[5].exp())
-            parts.append(self.drawn(f, pieces[3], pieces[4], mirrored))
+            residual = self.drawn(f, pieces[3], pieces[4], mirrored)
+            while (faint := 1 + residual.sum((1, 2)) * GRID_SCALE**2 < LEAST_FLUX).any():
+                f = torch.where(faint[:, None, None], 0.8 * f, f)
+                residual = self.drawn(f, pieces[3], pieces[4], mirrored)
+            parts.append(residual)
         return torch.cat(parts)[: len(y)].numpy()
 
     def drawn(self, f: Tensor, sersic_n: Tensor, angle: Tensor, mirrored: Tensor) -> Tensor:
@@ -252,40 +259,6 @@ class CVAEGenerator:
             torch.manual_seed(0)
             found = evidence_gain(self.encoder, self.decoder, stamps, draws, Galaxies.of(stamps) if together else None)
         return {name: values.double().numpy() for name, values in found.items()}
-
-
-def load_generator(path: Path) -> CVAEGenerator:
-    """Read a checkpoint written by `skyloom train`.
-
-    Raises
-    ------
-    CheckpointError
-        When the file is not whole, not of this family, or of a network of another shape than its card says.
-    """
-    tensors, card = load_checkpoint(path)
-    grid = (card.spec.grid_size, card.spec.grid_scale)
-    if card.family != "cvae" or grid != (GRID_SIZE, GRID_SCALE):
-        raise CheckpointError(
-            f"weights file '{path}': it is of family '{card.family}' with a grid of {grid[0]} x {grid[0]} and scale "
-            f"{grid[1]:g}, not 'cvae' with {GRID_SIZE} x {GRID_SIZE} and {GRID_SCALE:g}"
-        )
-    parts: dict[str, dict[str, Tensor]] = {"encoder": {}, "decoder": {}, "prior": {}}
-    try:
-        arch = Architecture(**card.architecture)
-        density = ConditionDensity.from_tensors(tensors)
-        for name, values in tensors.items():
-            if name.startswith("density."):
-                continue
-            part, _, rest = name.partition(".")
-            parts[part][rest] = torch.from_numpy(np.array(values, dtype=np.float32))
-        encoder, decoder = Encoder(arch), Decoder(arch)
-        encoder.load_state_dict(parts["encoder"])
-        decoder.load_state_dict(parts["decoder"])
-        kind = Prior if "local_root" in parts["prior"] else FlowPrior
-        prior: LatentPrior = kind.from_tensors(arch, parts["prior"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as exc:
-        raise CheckpointError(f"weights file '{path}': its tensors and card do not make a model: {exc}") from exc
-    return CVAEGenerator(encoder, decoder, prior, card, density)
 
 
 def _padded(values: Tensor) -> Tensor:
