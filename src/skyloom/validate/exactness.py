@@ -74,11 +74,10 @@ def _drawn(profile: galsim.GSObject, scale: float) -> NDArray[np.float64]:
 
 
 def _curve(image: NDArray[np.float64], radii: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum within circles about the image's centre; those that reach beyond the image hold all of it."""
-    half = _PIXELS / 2
+    """Sum within circles about the image's centre; those that reach beyond its corners hold all of it."""
     total = np.full(len(radii), image.sum())
-    inside = radii < half
-    at = np.full(int(inside.sum()), half - 0.5)
+    inside = radii < _PIXELS / np.sqrt(2)
+    at = np.full(int(inside.sum()), (_PIXELS - 1) / 2)
     if inside.any():
         total[inside] = sep.sum_circle(image, at, at, radii[inside], subpix=0)[0]
     return total

@@ -46,11 +46,6 @@ BATCH = 8
 """Galaxies the networks see at a time, always: a network's last digits change with the size of its batch."""
 
 
-LEAST_FLUX = 0.8
-"""Least flux of a sample in units of its Sersic's; one with less gets a weaker f. Where the map takes most of the light
-between core and wings, the growth curve is flat at half of the light and no half-light radius is well defined."""
-
-
 class CVAEGenerator:
     """Galaxies from the conditional VAE.
 
@@ -140,11 +135,7 @@ class CVAEGenerator:
             pieces = [_padded(t[start : start + BATCH]) for t in (y, shared, noise, n, angle, log_scale)]
             z, mirrored = self.prior.draw(without_band(pieces[1]), pieces[2], temperature)
             f = scaled_maps(self.decoder(z, pieces[0]), pieces[5].exp())
-            residual = self.drawn(f, pieces[3], pieces[4], mirrored)
-            while (faint := 1 + residual.sum((1, 2)) * GRID_SCALE**2 < LEAST_FLUX).any():
-                f = torch.where(faint[:, None, None], 0.8 * f, f)
-                residual = self.drawn(f, pieces[3], pieces[4], mirrored)
-            parts.append(residual)
+            parts.append(self.drawn(f, pieces[3], pieces[4], mirrored))
         return torch.cat(parts)[: len(y)].numpy()
 
     def drawn(self, f: Tensor, sersic_n: Tensor, angle: Tensor, mirrored: Tensor) -> Tensor:
