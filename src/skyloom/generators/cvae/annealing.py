@@ -70,7 +70,8 @@ class Estimate:
     log_evidence : float
         Nats.
     standard_error : float
-        By the delta method, nats; cannot exceed 1 and means little when `effective_samples` is below about ten.
+        By the delta method, nats; cannot exceed 1 and means little when `effective_samples` is below about ten: the
+        evidence then is too low, by more than this, more often than not.
     effective_samples : float
         Of Kong (1992): ``(sum w)^2 / sum w^2``.
     bound : float

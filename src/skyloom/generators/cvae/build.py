@@ -25,6 +25,7 @@ from skyloom.generators.cvae.prior import LatentPrior, Posteriors, fit_prior
 from skyloom.generators.cvae.simulated_stamps import with_simulated_structure
 from skyloom.generators.cvae.structure import winding
 from skyloom.generators.cvae.train import Trainer, TrainingConfig, split_of
+from skyloom.generators.cvae.usage import usage_of
 from skyloom.generators.density import ConditionDensity
 from skyloom.generators.density_fit import fit_density
 from skyloom.generators.ranges import condition_values
@@ -242,11 +243,12 @@ def _range(name: str, values: np.ndarray) -> tuple[float, float]:
 
 
 def _metrics(trainer: Trainer, splits: Splits) -> dict[str, Any]:
-    """Held-out figures by source."""
+    """Held-out figures by source, and which latents are used."""
     if not splits.test:
         return {}
     torch.manual_seed(0)
-    found = trainer.evidence_gain(Stamps.from_cutouts(splits.test), draws=3)
+    stamps = Stamps.from_cutouts(splits.test)
+    found = trainer.evidence_gain(stamps, draws=3)
     sources = np.array([c.source for c in splits.test])
     out: dict[str, Any] = {}
     for source in sorted(set(sources)):
@@ -261,4 +263,7 @@ def _metrics(trainer: Trainer, splits: Splits) -> dict[str, Any]:
             "chi2_reconstruction": round(float(found["chi2"][rows].mean()), 4),
             "kl_nats": round(float(found["kl"][rows].mean()), 2),
         }
+    galaxies = Galaxies.of(stamps)
+    if galaxies.count > 1:
+        out["latents"] = usage_of(trainer.encoder, stamps, galaxies).for_card()
     return out

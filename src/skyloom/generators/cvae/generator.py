@@ -20,6 +20,7 @@ from skyloom.generators.cvae.evidence import evidence_gain, model_residuals, pos
 from skyloom.generators.cvae.fast_grid import FastGrid
 from skyloom.generators.cvae.features import condition_features, without_band
 from skyloom.generators.cvae.frame import turned_maps
+from skyloom.generators.cvae.importance import Sampling, log_evidence
 from skyloom.generators.cvae.instrument import (
     GridGeometry,
     grid_points,
@@ -250,6 +251,15 @@ class CVAEGenerator:
             torch.manual_seed(0)
             found = evidence_gain(self.encoder, self.decoder, stamps, draws, Galaxies.of(stamps) if together else None)
         return {name: values.double().numpy() for name, values in found.items()}
+
+    def log_density(self, cutouts: Sequence[Cutout], samples: int = 256) -> dict[str, NDArray[np.float64]]:
+        """Log p(x | y) of each galaxy and its error; see `skyloom.generators.cvae.importance.log_evidence`."""
+        stamps = Stamps.from_cutouts(list(cutouts))
+        rng = torch.Generator().manual_seed(0)
+        found = log_evidence(
+            self.encoder, self.decoder, self.prior, stamps, Galaxies.of(stamps), Sampling(samples), rng
+        )
+        return {name: values.numpy() for name, values in found.items()}
 
 
 def _padded(values: Tensor) -> Tensor:

@@ -3,6 +3,10 @@
 A generator's prior knows one sense of winding and draws the mirror image as often. The decoder does not give mirrored
 maps for mirrored latents, so the two are judged where they are made: each winding has the image's own frame, mirrored
 or not, an encoding in it and half of the samples.
+
+With a flow the integral is over the noise that samples are made of, N(0, 1) by construction, through the very steps
+that make them: the flow's density would have no gradient, and an error of its own. The encoder knows nothing of noise,
+so the proposal is found by `skyloom.generators.cvae.sharpen` from the flow's middle.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import torch
 from torch import Tensor
 
 from skyloom.errors import BadInputError
-from skyloom.generators.cvae.annealing import Gaussian, LogDensity, annealed_weights, estimate, plain_weights
+from skyloom.generators.cvae.annealing import Gaussian, annealed_weights, estimate, plain_weights
 from skyloom.generators.cvae.data import Stamps
 from skyloom.generators.cvae.evidence import model_images
 from skyloom.generators.cvae.features import without_band
@@ -31,12 +35,10 @@ __all__ = ["Density", "Sampling", "log_evidence"]
 
 BATCH = 32
 """Images made at a time."""
-FLOW_DRAWS = 1536
-"""Samples of a flow from which a Gaussian close to it is estimated."""
 
 
 class Density(Protocol):
-    """A prior whose density can be told."""
+    """A prior whose density can be told; with a gradient, unless it is a flow."""
 
     def log_density(self, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Log p(z | y) of latents (B, latents), and its standard error, each of shape (B,)."""
@@ -61,7 +63,7 @@ class Sampling:
         Length of a leap.
     sharpen : bool
         Begin with a Gaussian at the posterior's maximum, as wide as the images' derivatives tell, all correlations in
-        it, instead of the encoder's.
+        it, instead of the encoder's. Always so with a flow.
     """
 
     samples: int = 256
@@ -137,50 +139,36 @@ class _Galaxy:
 
     def log_weights(self, mirror: bool, generator: torch.Generator | None) -> Tensor:
         """Log weights of the samples of one winding."""
-        how, y = self.sampling, without_band(self.part.mean(self.stamps.features[self.index]))
-        latents = self.decoder.arch.latents
-        base = self._base(y[0], latents, generator)
-        weighted, precision = (t / how.widen**2 for t in self._told(mirror))
-        proposal = base.times(weighted, precision)
-        prior = self.prior
-        surrogate = base.log_density if prior is None or isinstance(prior, FlowPrior) else self._exact(y)
+        how, prior, y = self.sampling, self.prior, without_band(self.part.mean(self.stamps.features[self.index]))
+        base = self._base(y[0])
+        transported = isinstance(prior, FlowPrior)
 
-        def target(z: Tensor) -> Tensor:
-            return self._likelihood(z, mirror) + surrogate(z)
+        def place(x: Tensor) -> Tensor:
+            if isinstance(prior, FlowPrior):
+                return prior.draw(y.expand(len(x), -1), torch.cat([x, x[:, :1]], 1).float())[0]
+            return x
 
-        if how.sharpen:
-            proposal = sharpened(target, lambda z: self._images(z, mirror), base, proposal, self.stamps)
+        def target(x: Tensor) -> Tensor:
+            if prior is None or transported:
+                return self._likelihood(place(x), mirror) + base.log_density(x)
+            return self._likelihood(x, mirror) + prior.log_density(x, y.expand(len(x), -1))[0]
+
+        proposal = base if transported else base.times(*(t / how.widen**2 for t in self._told(mirror)))
+        if how.sharpen or transported:
+            proposal = sharpened(target, lambda x: self._images(place(x), mirror), base, proposal, self.stamps)
         count = how.samples if prior is None else -(-how.samples // 2)
         if how.temperatures:
-            weights, z, _ = annealed_weights(
+            return annealed_weights(
                 target, proposal, count, how.temperatures, leaps=how.leaps, step=how.step, generator=generator
-            )
-        else:
-            with torch.no_grad():
-                weights, z = plain_weights(target, proposal, count, generator)
-        if isinstance(prior, FlowPrior):  # a flow's density has no gradient to anneal with: its ratio comes last
-            density, error = prior.log_density(z.float(), y.expand(len(z), -1), generator=generator)
-            # noise of this size in the logarithm makes weights larger by exp(error^2 / 2) in the mean
-            weights = weights + density.double() - 0.5 * error.double() ** 2 - base.log_density(z)
-        return weights
+            )[0]
+        with torch.no_grad():
+            return plain_weights(target, proposal, count, generator)[0]
 
-    def _exact(self, y: Tensor) -> LogDensity:
-        prior = self.prior
-        assert prior is not None
-        return lambda z: prior.log_density(z, y.expand(len(z), -1))[0]
-
-    def _base(self, y: Tensor, latents: int, generator: torch.Generator | None) -> Gaussian:
-        """A Gaussian close to the prior, or the prior itself."""
+    def _base(self, y: Tensor) -> Gaussian:
+        """The prior, or a Gaussian close to it; of a flow that of its noise."""
         if isinstance(self.prior, Prior):
             return Gaussian.of(*gaussian_of(self.prior, y))
-        if isinstance(self.prior, FlowPrior):
-            noise = torch.randn(FLOW_DRAWS, self.prior.noise_size, generator=generator)
-            with torch.no_grad():
-                drawn = torch.cat([self.prior.draw(y.expand(len(n), -1), n)[0] for n in noise.split(64)]).double()
-            share = latents / (latents + FLOW_DRAWS)  # of the variances alone, which a sample tells well
-            scatter = torch.cov(drawn.T)
-            covariance = (1 - share) * scatter + share * torch.diag(scatter.diagonal())
-            return Gaussian.of(drawn.mean(0), torch.linalg.inv(covariance))
+        latents = self.decoder.arch.latents
         return Gaussian.of(torch.zeros(latents), torch.eye(latents))
 
     @torch.no_grad()

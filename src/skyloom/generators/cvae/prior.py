@@ -63,6 +63,9 @@ class LatentPrior(Protocol):
     def draw(self, y: Tensor, noise: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
         """Latents (B, latents) of noise (B, noise_size), and whether the decoded map is to be mirrored."""
 
+    def log_density(self, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Log p(z | y) of latents (B, latents) before any is mirrored, and its standard error, each of shape (B,)."""
+
     def tensors(self) -> dict[str, Tensor]:
         """All parameters by name, for a checkpoint."""
 
