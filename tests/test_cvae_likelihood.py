@@ -20,6 +20,7 @@ from skyloom.generators.cvae.noise_filter import (
     whiten,
     whitening,
 )
+from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.psf_error import blurred, jittered, psf_sigma
 from skyloom.generators.cvae.simulated_stamps import with_simulated_structure
 from skyloom.testing.cutouts import synthetic_cutouts
@@ -221,7 +222,7 @@ def test_upper_limits_leave_the_truth_alone_and_stop_sizes_from_running_away():
 
 def test_simulated_structure_has_no_upper_limits(thresholded):
     torch.manual_seed(6)
-    made = with_simulated_structure(thresholded, 2)
+    made = with_simulated_structure(thresholded, Galaxies.alone(6), 2)
     assert made.thresholded.tolist() == [False] * 2 + [True] * 4
 
 

@@ -10,6 +10,7 @@ from skyloom.conditions import Conditions
 from skyloom.generators.cvae.data import GRID_SIZE, Stamps
 from skyloom.generators.cvae.features import condition_features, known_values
 from skyloom.generators.cvae.instrument import observe
+from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.simulated_stamps import with_simulated_structure
 from skyloom.testing.cutouts import synthetic_cutouts
 
@@ -44,10 +45,10 @@ def _alike(a, b, sersic):
 
 def test_other_rows_stay_as_they_are(stamps):
     torch.manual_seed(0)
-    found = with_simulated_structure(stamps, 5)
+    found = with_simulated_structure(stamps, Galaxies.alone(12), 5)
     assert torch.equal(found.image[5:], stamps.image[5:])
     assert not torch.equal(found.image[:5], stamps.image[:5])
-    assert with_simulated_structure(stamps, 0) is stamps
+    assert with_simulated_structure(stamps, Galaxies.alone(12), 0) is stamps
     for name in ("sersic_n", "q", "flux", "features", "mask"):
         assert torch.equal(getattr(found, name), getattr(stamps, name))
 
@@ -55,19 +56,20 @@ def test_other_rows_stay_as_they_are(stamps):
 def test_flux_is_the_sersic_s(stamps):
     torch.manual_seed(1)
     quiet = replace(stamps, sigma_noise=torch.full_like(stamps.sigma_noise, 1e-9), mask=torch.ones_like(stamps.mask))
-    found = with_simulated_structure(quiet, 12)
+    found = with_simulated_structure(quiet, Galaxies.alone(12), 12)
     ratio = found.image.sum((1, 2)) / quiet.sersic.sum((1, 2))
     np.testing.assert_allclose(ratio, 1.0, atol=0.12)  # what f moves beyond the stamp's edge
     assert float((ratio - 1).abs().median()) < 0.03
 
 
 def test_bands_of_one_galaxy_share_their_structure(stamps):
-    rows, galaxy = [3, 3, 3, 3], torch.tensor([7, 7, 2, 2])
+    rows = [3, 3, 3, 3]
+    galaxies = Galaxies(torch.tensor([0, 0, 1, 1]), 2, torch.ones(4), torch.tensor([0, 2]))
     same = _quiet(stamps, rows, [600.0, 600.0, 600.0, 700.0])
     alike = {"one": [], "near": [], "other": []}
     for seed in range(12):
         torch.manual_seed(seed)
-        image = with_simulated_structure(same, 4, galaxy=galaxy).image
+        image = with_simulated_structure(same, galaxies, 2).image
         alike["one"].append(_alike(image[0], image[1], same.sersic[0]))
         alike["near"].append(_alike(image[2], image[3], same.sersic[2]))
         alike["other"].append(_alike(image[0], image[2], same.sersic[0]))
@@ -76,10 +78,10 @@ def test_bands_of_one_galaxy_share_their_structure(stamps):
     assert np.median(alike["other"]) < 0.6
 
 
-def test_by_default_each_row_is_a_galaxy_of_its_own(stamps):
+def test_rows_of_two_galaxies_differ(stamps):
     same = _quiet(stamps, [3, 3], [600.0, 600.0])
     torch.manual_seed(5)
-    image = with_simulated_structure(same, 2).image
+    image = with_simulated_structure(same, Galaxies.alone(2), 2).image
     assert float((image[0] - image[1]).abs().max()) > 0.005 * float(same.sersic[0].max())
 
 
