@@ -72,8 +72,16 @@ def pixels(out: Path) -> dict[str, str]:
     return found
 
 
+# A shell that starts the tests in the background leaves SIGINT ignored, and children inherit that.
+SKYLOOM = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("skyloom", run_name="__main__", alter_sys=True)
+"""
+
+
 def start(config: Path, out: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "skyloom", "render", str(config), "-o", str(out), "--no-quicklook", *more]
+    command = [sys.executable, "-c", SKYLOOM, "render", str(config), "-o", str(out), "--no-quicklook", *more]
     environment = {**os.environ, "PYTHONPATH": str(config.parent), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
