@@ -64,13 +64,13 @@ def test_the_radial_profile_of_a_cartesian_decoder_is_round(script):
 def test_the_cartesian_model_learns_and_leaves_nothing_behind(script, stamps, tmp_path):
     cartesian = script("ablation_cartesian")
     before = (instrument.nodes, instrument.map_coordinates, instrument.sample_map, train.Encoder, train.Decoder)
-    config = replace(CONFIG, steps=80, batch=8, evaluate_every=80, learning_rate=3e-3)
+    config = replace(CONFIG, steps=25, batch=8, evaluate_every=25, learning_rate=5e-3)
     with cartesian.cartesian_frame():
         trainer = Trainer(stamps, stamps, config, tmp_path)
         trainer.run()
         assert isinstance(trainer.decoder, cartesian.CartesianDecoder)
         found = trainer.evidence_gain(stamps)
-    assert float(found["gain"].mean()) > 5
+    assert float(found["gain"].mean()) > 50
     assert float(found["chi2"].mean()) < float(found["chi2_sersic"].mean())
     assert before == (instrument.nodes, instrument.map_coordinates, instrument.sample_map, train.Encoder, train.Decoder)
     assert train.Encoder is Encoder
