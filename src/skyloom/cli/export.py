@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from skyloom.cli.tables import read_table
 from skyloom.profiles import OutOfRange
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def command(
     from skyloom.export import ExportSettings, export_galaxies
 
     made = ExportSettings(**settings)  # refused before anything is read
-    rows = _read(table)
+    rows = read_table(table)
     conditions = _conditions(table, rows, made.zero_point, wavelength)
     ra, dec = _positions(table, rows)
     if ra is None and kind != "real-galaxy":
@@ -114,21 +115,6 @@ def _batches(conditions: Conditions, seed: int, model: str, out_of_range: OutOfR
     for first in range(0, len(conditions), _AT_ONCE):
         part = conditions[first : first + _AT_ONCE]
         yield request_profiles(ProfileRequest(part, seed, generator=model, out_of_range=out_of_range))
-
-
-def _read(path: Path) -> Table:
-    from astropy.table import Table
-
-    from skyloom.errors import ConditionsError
-
-    try:
-        table = Table.read(path)
-    except Exception as exc:  # every format of astropy's has errors of its own
-        reason = str(exc).partition("\n")[0]  # astropy adds the table of all its formats
-        raise ConditionsError(f"'{path}' cannot be read as a table: {type(exc).__name__}: {reason}") from exc
-    if not len(table):
-        raise ConditionsError(f"'{path}' has no rows")
-    return table
 
 
 def _conditions(path: Path, table: Table, zero_point: float, wavelength: float | None) -> Conditions:

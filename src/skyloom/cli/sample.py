@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from skyloom.cli.tables import read_table
 from skyloom.profiles import OutOfRange
 
 if TYPE_CHECKING:
@@ -110,18 +111,10 @@ def _repeated(given: dict[str, Any], count: int) -> Conditions:
 
 
 def _read_table(path: Path, given: dict[str, Any]) -> Conditions:
-    from astropy.table import Table
-
     from skyloom.conditions import Conditions
     from skyloom.errors import ConditionsError
 
-    try:
-        table = Table.read(path)
-    except Exception as exc:  # every format of astropy's has errors of its own
-        reason = str(exc).partition("\n")[0]  # astropy adds the table of all its formats
-        raise ConditionsError(f"'{path}' cannot be read as a table: {type(exc).__name__}: {reason}") from exc
-    if not len(table):
-        raise ConditionsError(f"'{path}' has no rows")
+    table = read_table(path)
     if "flux" in given or "mag" in given:  # one replaces the other
         table.remove_columns([name for name in ("flux", "mag") if name in table.colnames])
     try:

@@ -16,8 +16,6 @@ LogDensity = Callable[[Tensor], Tensor]
 
 GROUPS = 8
 """Parts of the samples whose bounds are averaged."""
-ACCEPTED = 0.75
-"""Share of moves that the pilot run's step is tuned to."""
 
 
 @dataclass(frozen=True)

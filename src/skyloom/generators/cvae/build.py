@@ -15,12 +15,12 @@ from torch import Tensor
 from skyloom.errors import TrainingError
 from skyloom.generators.checkpoint import ModelCard, save_checkpoint
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions, usable
+from skyloom.generators.cvae.evidence import posterior_of
 from skyloom.generators.cvae.features import FEATURES, HINTS, without_band
 from skyloom.generators.cvae.flow_config import FlowConfig
 from skyloom.generators.cvae.flow_simulated import simulated_posteriors
 from skyloom.generators.cvae.flow_train import fit_flow_prior
-from skyloom.generators.cvae.instrument import Jitter, encoder_input
-from skyloom.generators.cvae.posterior import Galaxies, joint_posterior
+from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import LatentPrior, Posteriors, fit_prior
 from skyloom.generators.cvae.simulated_stamps import with_simulated_structure
 from skyloom.generators.cvae.structure import winding
@@ -191,11 +191,8 @@ def wound_alike(trainer: Trainer, stamps: Stamps, simulated: int | None = None) 
 
 
 def _encode(trainer: Trainer, stamps: Stamps, galaxies: Galaxies, *, mirror: bool) -> tuple[Tensor, Tensor, Tensor]:
-    y, index = stamps.features, torch.arange(len(stamps))
-    jitter = Jitter(stamps.q, mirror).spread(index, galaxies.frame)
-    told, precise = trainer.encoder(encoder_input(stamps, index, jitter), y)
-    mean, log_variance = joint_posterior(told, precise, galaxies)
-    return mean, log_variance, winding(trainer.decoder(mean, y[galaxies.first]))
+    mean, log_variance, _ = posterior_of(trainer.encoder, stamps, torch.arange(len(stamps)), galaxies, mirror=mirror)
+    return mean, log_variance, winding(trainer.decoder(mean, stamps.features[galaxies.first]))
 
 
 def _flatten(part: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, np.ndarray]]:

@@ -37,12 +37,14 @@ def model_images(
 
 
 @torch.no_grad()
-def posterior_of(encoder: Encoder, stamps: Stamps, index: Tensor, galaxies: Galaxies) -> tuple[Tensor, Tensor, Jitter]:
-    """Joint posterior of galaxies (mean and log variance) and the frames of their stamps, nothing jittered."""
-    still = Jitter(stamps.q[index], mirror=False).spread(torch.arange(len(index)), galaxies.frame)
-    told = encoder(encoder_input(stamps, index, still), stamps.features[index])
+def posterior_of(
+    encoder: Encoder, stamps: Stamps, index: Tensor, galaxies: Galaxies, *, mirror: bool = False
+) -> tuple[Tensor, Tensor, Jitter]:
+    """Joint posterior of galaxies (mean and log variance) and the frames of their stamps, mirrored or as they are."""
+    frames = Jitter(stamps.q[index], mirror).spread(torch.arange(len(index)), galaxies.frame)
+    told = encoder(encoder_input(stamps, index, frames), stamps.features[index])
     mean, log_variance = joint_posterior(told[0], told[1], galaxies)
-    return mean, log_variance, still
+    return mean, log_variance, frames
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

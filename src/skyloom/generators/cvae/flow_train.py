@@ -15,7 +15,6 @@ makes the same steps as one that was not.
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import logging
 import math
@@ -27,15 +26,16 @@ import torch
 from torch import Tensor
 
 from skyloom.errors import TrainingError
-from skyloom.generators.cvae.features import FEATURES, OPTIONAL
+from skyloom.generators.cvae.evidence import kl_divergence
+from skyloom.generators.cvae.features import hide
 from skyloom.generators.cvae.flow_config import FlowConfig
 from skyloom.generators.cvae.flow_net import VelocityNet
 from skyloom.generators.cvae.flow_path import integrate, matching_loss, posterior_samples
 from skyloom.generators.cvae.flow_prior import FlowPrior, few_steps, velocity_of
-from skyloom.generators.cvae.flow_state import LOG, cut_log, read_state, write_state
 from skyloom.generators.cvae.flow_turn import random_turns, turned
 from skyloom.generators.cvae.net import Architecture
 from skyloom.generators.cvae.prior import Posteriors
+from skyloom.generators.cvae.run_state import cut_log, fingerprint, read_state, seed_of, write_state
 
 __all__ = ["FlowTrainer", "fit_flow_prior"]
 
@@ -103,24 +103,24 @@ class FlowTrainer:
             )
         self.posteriors, self.arch, self.config, self.folder = posteriors, arch, config, folder
         weight = torch.ones(len(real)) if weight is None else weight
-        variance = posteriors.log_variance.exp()
-        told = 0.5 * (posteriors.mean**2 + variance - 1 - posteriors.log_variance).sum(1)
+        told = kl_divergence(posteriors.mean, posteriors.log_variance).sum(1)
         share = told / (told + config.informed)
         self.weight = torch.where(real, weight * share, weight)
         self.stages = ["first", *(f"round {k + 1}" for k in range(config.rounds)), "distil"]
         self.stage = self.step = 0
         self.samples = torch.empty(0)  # of the real galaxies' posteriors: draw, galaxy, latent
         self.pairs: tuple[Tensor, Tensor, Tensor] = (torch.empty(0), torch.empty(0), torch.empty(0))
-        torch.manual_seed(_seed(config.seed, "start", 0))
+        torch.manual_seed(seed_of("flow", config.seed, "start", 0))
         self.teacher = VelocityNet(arch, config.flow)
         self._begin(self.teacher)
+        self._checkpoint, self._losses = folder / "flow.pt", folder / "flow.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
 
     def run(self, progress: Callable[[str, int, float], None] | None = None) -> FlowPrior:
         """Train to the end."""
         config = self.config
         if self.stage == self.step == 0:
-            (self.folder / LOG).unlink(missing_ok=True)
+            self._losses.unlink(missing_ok=True)
         while self.stage < len(self.stages):
             name, distil = self.stages[self.stage], self.stage == len(self.stages) - 1
             steps = config.distil_steps if distil else config.first_steps if self.stage == 0 else config.steps
@@ -161,7 +161,7 @@ class FlowTrainer:
             self.teacher = self.net
             self.samples = self._expectation(real=float(self.stage > 1))
             return
-        torch.manual_seed(_seed(self.config.seed, "pairs", 0))
+        torch.manual_seed(seed_of("flow", self.config.seed, "pairs", 0))
         rows = torch.multinomial(self.weight * self.posteriors.real, self.config.pairs, replacement=True)
         y = self._blurred(self.posteriors.features[rows])
         noise = torch.randn(len(rows), self.arch.latents)
@@ -178,7 +178,7 @@ class FlowTrainer:
         precision = 1 / variance - 1
         told = precision > _LEAST_PRECISION
         weighted, precision = torch.where(told, mean / variance, 0.0), torch.where(told, precision, 0.0)
-        generator = torch.Generator().manual_seed(_seed(config.seed, "expectation", self.stage))
+        generator = torch.Generator().manual_seed(seed_of("flow", config.seed, "expectation", self.stage))
         rows = torch.arange(len(y)).repeat(config.draws)
         out = [
             posterior_samples(
@@ -191,7 +191,7 @@ class FlowTrainer:
 
     def _one_step(self, steps: int, distil: bool) -> float:
         config = self.config
-        torch.manual_seed(_seed(config.seed, self.stages[self.stage], self.step))
+        torch.manual_seed(seed_of("flow", config.seed, self.stages[self.stage], self.step))
         rate = config.distil_rate if distil else config.learning_rate
         decay = 0.5 + 0.5 * math.cos(math.pi * self.step / steps)
         self.optimiser.param_groups[0]["lr"] = rate * min(1.0, (self.step + 1) / 100) * decay + 1e-6
@@ -241,18 +241,16 @@ class FlowTrainer:
         """Conditions blurred by about their errors, the redshift hidden now and then."""
         y = y.clone()
         y[:, :3] += 0.05 * torch.randn(len(y), 3)
-        hidden = torch.rand(len(y)) < self.config.unknown
-        y[hidden, FEATURES.index("redshift")] = 0.0
-        y[hidden, len(FEATURES) + OPTIONAL.index("redshift")] = 1.0
+        hide(y, "redshift", torch.rand(len(y)) < self.config.unknown)
         return y
 
     def _log(self, stage: str, loss: float) -> None:
-        with open(self.folder / LOG, "a", encoding="utf-8") as stream:
+        with open(self._losses, "a", encoding="utf-8") as stream:
             stream.write(json.dumps({"stage": stage, "step": self.step, "loss": loss}) + "\n")
 
     def save(self) -> None:
         """Write the state of the run; the old checkpoint stays until the new one is whole."""
-        write_state(self.folder, asdict(self.config), self._posteriors_hash(), {
+        write_state(self._checkpoint, asdict(self.config), self._data(), {
             "stage": self.stage,
             "step": self.step,
             "teacher": self.teacher.state_dict(),
@@ -276,7 +274,7 @@ class FlowTrainer:
         TrainingError
             When it belongs to another run or cannot be read.
         """
-        state = read_state(self.folder, asdict(self.config), self._posteriors_hash())
+        state = read_state(self._checkpoint, asdict(self.config), self._data())
         if state is None:
             return False
         self.stage, self.step = state["stage"], state["step"]
@@ -287,17 +285,10 @@ class FlowTrainer:
         self.average, self.samples, self.pairs = state["average"], state["samples"], state["pairs"]
         self.optimiser.load_state_dict(state["optimiser"])
         cut_log(
-            self.folder, lambda entry: (self.stages.index(entry["stage"]), entry["step"]) <= (self.stage, self.step)
+            self._losses, lambda entry: (self.stages.index(entry["stage"]), entry["step"]) <= (self.stage, self.step)
         )
         return True
 
-    def _posteriors_hash(self) -> str:
-        p, digest = self.posteriors, hashlib.blake2b(digest_size=16)
-        for values in (p.mean, p.log_variance, p.features, p.real, self.weight):
-            digest.update(values.numpy().tobytes())
-        return digest.hexdigest()
-
-
-def _seed(seed: int, stage: str, step: int) -> int:
-    digest = hashlib.blake2b(f"flow/{seed}/{stage}/{step}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
+    def _data(self) -> dict[str, str]:
+        p = self.posteriors
+        return {"posteriors": fingerprint(p.mean, p.log_variance, p.features, p.real, self.weight)}

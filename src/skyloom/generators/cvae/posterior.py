@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,15 +37,10 @@ class Galaxies:
     @classmethod
     def of(cls, stamps: Stamps) -> Galaxies:
         """Stamps of one source and galaxy id belong together."""
-        numbers: dict[tuple[str, int], int] = {}
-        row = torch.tensor(
-            [numbers.setdefault(key, len(numbers)) for key in zip(stamps.source, stamps.galaxy_id, strict=True)]
-        )
-        count = len(numbers)
-        first = torch.tensor([int(torch.nonzero(row == g)[0, 0]) for g in range(count)], dtype=torch.long)
+        row, first = _numbered(list(zip(stamps.source, stamps.galaxy_id, strict=True)))
         radius = stamps.half_light_radius.log()
-        own = torch.stack([radius[row == g].quantile(0.5) for g in range(count)])
-        return cls(row, count, torch.exp(radius - own[row]), first)
+        own = torch.stack([radius[row == g].quantile(0.5) for g in range(len(first))])
+        return cls(row, len(first), torch.exp(radius - own[row]), first)
 
     @classmethod
     def alone(cls, count: int) -> Galaxies:
@@ -62,14 +58,8 @@ class Galaxies:
 
     def subset(self, rows: Tensor) -> Galaxies:
         """Galaxies of some stamps, numbered anew in the order of first appearance; their frames stay."""
-        numbers: dict[int, int] = {}
-        first = []
-        for k, galaxy in enumerate(self.row[rows].tolist()):
-            if galaxy not in numbers:
-                numbers[galaxy] = len(numbers)
-                first.append(k)
-        row = torch.tensor([numbers[galaxy] for galaxy in self.row[rows].tolist()], dtype=torch.long)
-        return Galaxies(row, len(numbers), self.frame[rows], torch.tensor(first, dtype=torch.long))
+        row, first = _numbered(self.row[rows].tolist())
+        return Galaxies(row, len(first), self.frame[rows], first)
 
     def total(self, values: Tensor) -> Tensor:
         """Sum of values (N,) over the stamps of each galaxy, shape (count,)."""
@@ -80,6 +70,17 @@ class Galaxies:
         total = torch.zeros(self.count, *values.shape[1:]).index_add(0, self.row, values)
         number = self.total(torch.ones(len(self.row)))
         return total / number.view(-1, *[1] * (values.ndim - 1))
+
+
+def _numbered(keys: Sequence[Hashable]) -> tuple[Tensor, Tensor]:
+    """A number for each key, equal keys alike, in the order of first appearance; and where each number first stands."""
+    first: dict[Hashable, int] = {}
+    for place, key in enumerate(keys):
+        first.setdefault(key, place)
+    number = {key: k for k, key in enumerate(first)}
+    return torch.tensor([number[key] for key in keys], dtype=torch.long), torch.tensor(
+        [*first.values()], dtype=torch.long
+    )
 
 
 def joint_posterior(

@@ -11,11 +11,9 @@ import hashlib
 import json
 import logging
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +27,7 @@ from skyloom.generators.cvae.instrument import Jitter, encoder_input, log_likeli
 from skyloom.generators.cvae.net import Architecture, Decoder, Encoder
 from skyloom.generators.cvae.posterior import Galaxies, joint_posterior
 from skyloom.generators.cvae.psf_error import jittered
+from skyloom.generators.cvae.run_state import cut_log, fingerprint, read_state, seed_of, write_state
 from skyloom.generators.cvae.simulated_stamps import with_simulated_structure
 
 __all__ = ["Trainer", "TrainingConfig", "split_of"]
@@ -104,7 +103,7 @@ class Trainer:
     def __init__(self, train: Stamps, validation: Stamps, config: TrainingConfig, folder: Path) -> None:
         self.train_set, self.validation, self.config, self.folder = train, validation, config, folder
         self.galaxies = Galaxies.of(train)
-        torch.manual_seed(_step_seed(config.seed, -1))
+        torch.manual_seed(seed_of(config.seed, -1))
         self.encoder, self.decoder = Encoder(config.architecture), Decoder(config.architecture)
         self.average = copy.deepcopy(self._nets().state_dict())
         self.best: tuple[float, dict[str, Tensor]] | None = None
@@ -112,6 +111,7 @@ class Trainer:
             self._nets().parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.step = 0
+        self._checkpoint, self._losses = folder / "checkpoint.pt", folder / "losses.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
 
     def _nets(self) -> torch.nn.ModuleDict:
@@ -127,7 +127,7 @@ class Trainer:
         """
         config = self.config
         if self.step == 0:  # of a run that ended before its first checkpoint
-            (self.folder / "losses.jsonl").unlink(missing_ok=True)
+            self._losses.unlink(missing_ok=True)
         while self.step < config.steps:
             losses = self._one_step()
             self.step += 1
@@ -146,7 +146,7 @@ class Trainer:
     def _one_step(self) -> dict[str, float]:
         config = self.config
         done = self.step / config.steps
-        torch.manual_seed(_step_seed(config.seed, self.step))
+        torch.manual_seed(seed_of(config.seed, self.step))
         rows = self._stamps_of(self._batch_of(self.step))
         galaxies = self.galaxies.subset(rows)
         stamps = self.train_set.subset(rows.tolist())
@@ -201,7 +201,7 @@ class Trainer:
         first = step * size
         picked = []
         for number in range(first // n, (first + size - 1) // n + 1):
-            order = np.random.Generator(np.random.Philox(key=_step_seed(self.config.seed, -2 - number))).permutation(n)
+            order = np.random.Generator(np.random.Philox(key=seed_of(self.config.seed, -2 - number))).permutation(n)
             start = max(first - number * n, 0)
             picked.append(order[start : first + size - number * n])
         return torch.from_numpy(np.concatenate(picked))
@@ -213,7 +213,7 @@ class Trainer:
     def _evaluate_average(self) -> dict[str, float]:
         current = copy.deepcopy(self._nets().state_dict())
         self._nets().load_state_dict(self.average)
-        torch.manual_seed(_step_seed(self.config.seed, self.step))
+        torch.manual_seed(seed_of(self.config.seed, self.step))
         found = self.evidence_gain(self.validation, galaxies=Galaxies.of(self.validation))
         score = float(found["gain"].clamp(-1500, 1500).mean())
         if self.best is None or score > self.best[0]:
@@ -223,26 +223,18 @@ class Trainer:
         return {"validation_gain": score, "validation_chi2": float(found["chi2"].mean())}
 
     def _log(self, losses: dict[str, float]) -> None:
-        with open(self.folder / "losses.jsonl", "a", encoding="utf-8") as stream:
+        with open(self._losses, "a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": self.step, **losses}) + "\n")
 
     def save(self) -> None:
         """Write the state of the run; the old checkpoint stays until the new one is whole."""
-        state: dict[str, Any] = {
-            "config": _plain(self.config),
-            "cutouts": _fingerprint(self.train_set, self.validation),
+        write_state(self._checkpoint, asdict(self.config), self._data(), {
             "step": self.step,
             "nets": self._nets().state_dict(),
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),
             "best": self.best,
-        }
-        temporary = self.folder / "checkpoint.tmp"
-        with open(temporary, "wb") as stream:
-            torch.save(state, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, self.folder / "checkpoint.pt")
+        })  # fmt: skip
 
     def resume(self) -> bool:
         """Continue from the folder's checkpoint, if there is one.
@@ -257,30 +249,19 @@ class Trainer:
         TrainingError
             When the checkpoint belongs to another configuration or other cutouts, or cannot be read.
         """
-        path = self.folder / "checkpoint.pt"
-        if not path.exists():
+        state = read_state(self._checkpoint, asdict(self.config), self._data())
+        if state is None:
             return False
-        try:
-            state = torch.load(path, weights_only=True)
-        except Exception as exc:  # torch raises what it likes on a damaged file
-            raise TrainingError(f"{path} cannot be read ({type(exc).__name__}: {exc}); use another folder") from exc
-        config, cutouts = _plain(self.config), _fingerprint(self.train_set, self.validation)
-        other = [
-            f"{name} {state['config'].get(name)} (now {value})"
-            for name, value in config.items()
-            if state["config"].get(name) != value
-        ]
-        if state.get("cutouts", cutouts) != cutouts:
-            other.append("other cutouts")
-        if other:
-            raise TrainingError(f"{path} was made with {', '.join(other)}; use another folder")
         self.step = state["step"]
         self._nets().load_state_dict(state["nets"])
         self.average, self.best = state["average"], state["best"]
         self.optimiser.load_state_dict(state["optimiser"])
-        kept = (self.folder / "losses.jsonl").read_text(encoding="utf-8").splitlines()[: self.step]
-        (self.folder / "losses.jsonl").write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        cut_log(self._losses, lambda entry: entry["step"] <= self.step)
         return True
+
+    def _data(self) -> dict[str, str]:
+        used = [(s.image, s.mask, s.flux, s.offset) for s in (self.train_set, self.validation)]
+        return {"cutouts": fingerprint(*(values for four in used for values in four))}
 
 
 def _hide(y: Tensor, galaxies: Galaxies, probability: float) -> Tensor:
@@ -291,20 +272,3 @@ def _hide(y: Tensor, galaxies: Galaxies, probability: float) -> Tensor:
     for name in OPTIONAL:
         hide(y, name, (torch.rand(galaxies.count) < probability)[galaxies.row])
     return y
-
-
-def _step_seed(seed: int, step: int) -> int:
-    digest = hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
-
-
-def _fingerprint(*sets: Stamps) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for stamps in sets:
-        for values in (stamps.image, stamps.mask, stamps.flux, stamps.offset):
-            digest.update(values.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _plain(config: TrainingConfig) -> dict[str, Any]:
-    return asdict(config)
