@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from skyloom.generators.cvae.build import Splits
 from skyloom.generators.cvae.data import Stamps
-from skyloom.generators.cvae.evidence import kl_divergence, model_images, posterior_of
+from skyloom.generators.cvae.evidence import kl_divergence, posterior_of
 from skyloom.generators.cvae.features import FEATURES, WIDTH
+from skyloom.generators.cvae.images import model_images
 from skyloom.generators.cvae.likelihood import Likelihood, log_likelihood
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.train import Trainer, TrainingConfig
