@@ -28,6 +28,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 BUILTIN: tuple[str, ...] = (
+    "skyloom.physics.builtin",
     "skyloom.generators.builtin",
     "skyloom.cutouts.builtin",
     "skyloom.surveys.builtin",
