@@ -28,12 +28,12 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 BUILTIN: tuple[str, ...] = (
-    "skyloom.physics.builtin",
     "skyloom.generators.builtin",
     "skyloom.cutouts.builtin",
     "skyloom.surveys.builtin",
     "skyloom.populations.builtin",
     "skyloom.validate.builtin",
+    "skyloom.physics.builtin",
 )
 """Modules with hook implementations of our own; plugins like any other, registered first."""
 

@@ -70,10 +70,13 @@ def fill_image(image: NDArray[np.float32], galaxies: Galaxies, view: View, batch
     asked = bool({"g1", "g2", "mu"} & set(objects.columns))
     g = np.minimum(np.hypot(lensing["g1"], lensing["g2"]), 0.999)
     stretch = np.sqrt(lensing["mu"] * (1 + g) / (1 - g))
-    order = np.lexsort((objects.conditions.galaxy_id, view.psfs.cells(x, y)))
+    cells = view.psfs.cells(x, y)
+    order = np.lexsort((objects.conditions.galaxy_id, cells))
     order = order[may_be_seen(objects.conditions, stretch, x, y, galaxies.pixel_scale, view)[order]]
     for first in range(0, len(order), batch_size):
         rows = order[first : first + batch_size]
+        for cell in np.unique(cells[rows]).tolist():
+            view.psfs.number(cell)
         parts: list[Part] = []
         for kind in np.unique(objects.kind[rows]).tolist():
             rank = np.flatnonzero(objects.kind[rows] == kind)

@@ -96,7 +96,9 @@ def read_objects(
         source = f"population {catalogue}"
     else:
         if population:
-            raise BadInputError(f"population: options are for a population's name, not for {catalogue!r:.60}")
+            raise BadInputError(
+                f"population: options are for a population's name, not for a {type(catalogue).__name__}"
+            )
         if isinstance(catalogue, (str, os.PathLike)):
             catalogue = _read_file(catalogue, observing)
         if isinstance(catalogue, Catalogue):

@@ -134,12 +134,16 @@ def image_wcs(wcs: Any) -> galsim.BaseWCS | None:
     """GalSim's form of a WCS, also of astropy's; the first pixel is 1."""
     if wcs is None or isinstance(wcs, galsim.BaseWCS):
         return wcs
+    # by way of a header: GalSim's own code for the usual projections is faster, and it can write no other AstropyWCS
     try:
-        return galsim.AstropyWCS(wcs=wcs)
+        found = galsim.FitsWCS(header=galsim.FitsHeader(wcs.to_header(relax=True)), suppress_warning=True)
     except Exception as exc:
         raise BadInputError(
             f"wcs is a galsim.BaseWCS or an astropy.wcs.WCS of the sky, not {type(wcs).__name__}: {exc}"
         ) from exc
+    if not found.isCelestial():
+        raise BadInputError(f"wcs: GalSim finds no sky in this astropy.wcs.WCS, but {found!r:.60}")
+    return found
 
 
 def _pixel_scale_of(wcs: galsim.BaseWCS, size: tuple[int, int]) -> float:
