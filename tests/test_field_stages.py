@@ -260,7 +260,7 @@ def test_a_finished_image_is_shown():
 
 FAILURES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "profiles": ({"model": "no_such"}, BadInputError, "no model is named 'no_such'"),
-    "lens": ({"g1": 0.9, "g2": 0.9}, BadInputError, "g1 = 0.9, g2 = 0.9, mu = 1 cannot be"),
+    "lens": ({"g1": 0.9, "g2": 0.9}, BadInputError, r"row \d: galaxy \d+: g1 = 0.9, g2 = 0.9, mu = 1 cannot be"),
     "psf": ({"psf": "no_such", "wavelength": 700.0}, BadInputError, "no PSF is named"),
     "noise": ({"noise": "no_such"}, BadInputError, "no noise model is named"),
     "catalogue": ({"mu": -1.0}, BadInputError, r"column 'mu', row 0 \(galaxy \d+\): -1.0 is not within"),

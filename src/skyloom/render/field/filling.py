@@ -89,7 +89,7 @@ def fill_image(image: NDArray[np.float32], galaxies: Galaxies, view: View, batch
             filled.models[source.generator] = source.weights_sha256
             lensed = source
             if asked and kind != "star":
-                lensed, who = ask_lens(source, conditions, *(column[mine] for column in lensing.values()))
+                lensed, who = ask_lens(source, conditions, mine, *(column[mine] for column in lensing.values()))
                 filled.lensed_by.add(who)
             with stage("draw"):
                 parts.append(prepare(rank, mine, source, lensed, x[mine], y[mine], view))

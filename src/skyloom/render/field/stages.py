@@ -56,11 +56,29 @@ def ask_profiles(
 
 
 def ask_lens(
-    batch: ProfileBatch, conditions: Conditions, g1: Column, g2: Column, mu: Column
+    batch: ProfileBatch, conditions: Conditions, rows: NDArray[np.int64], g1: Column, g2: Column, mu: Column
 ) -> tuple[ProfileBatch, str]:
-    """Lensed profiles, and who lensed them."""
+    """Lensed profiles, and who lensed them.
+
+    Parameters
+    ----------
+    batch : ProfileBatch
+        N galaxies.
+    conditions : Conditions
+        What was asked for.
+    rows : ndarray of int, shape (N,)
+        In the catalogue, for messages.
+    g1, g2, mu : ndarray, shape (N,)
+    """
     with stage("lens"):
-        answer = call_first("skyloom_lens", batch=batch, g1=g1, g2=g2, mu=mu)
+        try:
+            answer = call_first("skyloom_lens", batch=batch, g1=g1, g2=g2, mu=mu)
+        except BadInputError as exc:
+            if exc.galaxy_id is None:
+                raise
+            error = type(exc)(f"row {rows[np.argmax(batch.galaxy_id == exc.galaxy_id)]}: {exc}")
+            error.galaxy_id = exc.galaxy_id
+            raise error from exc
         if answer is None:
             raise PluginError("no plugin answers 'skyloom_lens'")
         who = _describe(answer[1])
