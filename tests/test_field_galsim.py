@@ -131,6 +131,7 @@ def test_the_other_driver_makes_the_same_image():
     assert np.abs(ours - theirs).max() < 1e-6 * theirs.max()
 
 
+@pytest.mark.slow
 def test_a_galaxy_too_large_for_our_grids_is_drawn_by_galsim():
     table = galaxies(1, half_light_radius=2.0, sersic_n=4.0, x=40.3, y=50.2)
     choice = {**PLAIN, "psf": galsim.Gaussian(fwhm=0.004), "pixel_scale": 0.02, "stamp_size": 300}
@@ -143,3 +144,20 @@ def test_a_galaxy_too_large_for_our_grids_is_drawn_by_galsim():
     )
     part = stamp[galsim.BoundsI(1, 150, 1, 150)]
     assert np.abs(field.image[:150, :150] - part.array).max() < 1e-5 * part.array.max()
+
+
+@pytest.mark.slow
+def test_a_stamp_that_needs_too_large_a_grid_is_cut(caplog):
+    """Where the size is not asked for: a concentrated galaxy whose wings GalSim gives thousands of pixels."""
+    table = galaxies(1, half_light_radius=1.8, sersic_n=6.0, x=600.3, y=611.2, q=0.5)
+    choice = {**PLAIN, "model": "sersic", "size": 4000, "psf": galsim.Gaussian(fwhm=0.05), "pixel_scale": 0.05}
+    field = skyloom.render_field(table, **choice)
+    size = int(field.truth["stamp_size"][0])
+    assert f"is cut to {size}" in caplog.text
+    assert [int(field.truth[f"stamp_{c}"][0]) for c in "xy"] == [601 - size // 2, 612 - size // 2]
+    galaxy = request_profiles(ProfileRequest(Conditions.from_table(table), 5, "sersic"))[0]
+    part = galsim.ImageF(galsim.BoundsI(501, 700, 512, 711))
+    galsim.Convolve(galaxy, choice["psf"], gsparams=galsim.GSParams(maximum_fft_size=20000)).drawImage(
+        part, scale=0.05, offset=galsim.PositionD(600.3, 611.2) - part.true_center
+    )
+    assert np.abs(field.image[511:711, 500:700] - part.array).max() < 2e-4 * part.array.max()

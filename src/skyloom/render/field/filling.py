@@ -78,6 +78,7 @@ def fill_image(image: NDArray[np.float32], galaxies: Galaxies, view: View, batch
         for cell in np.unique(cells[rows]).tolist():
             view.psfs.number(cell)
         parts: list[Part] = []
+        sources = []
         for kind in np.unique(objects.kind[rows]).tolist():
             rank = np.flatnonzero(objects.kind[rows] == kind)
             mine = rows[rank]
@@ -93,10 +94,12 @@ def fill_image(image: NDArray[np.float32], galaxies: Galaxies, view: View, batch
                 filled.lensed_by.add(who)
             with stage("draw"):
                 parts.append(prepare(rank, mine, source, lensed, x[mine], y[mine], view))
-            filled.truth.add(parts[-1], source)
+            sources.append(source)
         with stage("draw"):
             for part, i, pixels in drawn_stamps(parts, view):
                 _add(image, pixels, *part.corners[i].tolist())
+        for part, source in zip(parts, sources, strict=True):
+            filled.truth.add(part, source)
     return filled
 
 

@@ -28,6 +28,7 @@ _logger = logging.getLogger(__name__)
 MAX_STAMP_SIZE = 8192
 _WINDOW_PIXELS = 2**23  # of stamps that wait for their turn
 _GRID_REACH = 8.0  # canonical units; half of a residual's grid, and more
+_LEAST_STAMP = 64
 _MARGIN = 2.0  # of a first guess of how far a galaxy reaches
 
 Floats = NDArray[np.float64]
@@ -182,13 +183,37 @@ def _draw_window(
         views = [(part.keys[i], True) for i in places]
         stamps = draw_sized(part.arrays.rows(places), part.sizes[places], views, view.psfs.in_image, view.device)
         for i, stamp in zip(places.tolist(), stamps, strict=True):
-            drawn[p, i] = _draw_with_galsim(part, i, view) if stamp is None else stamp
+            drawn[p, i] = _draw_large(part, i, view) if stamp is None else stamp
     for p, i in window:
         yield parts[p], i, drawn[p, i]
 
 
+def _draw_large(part: Part, i: int, view: View) -> NDArray[np.float32]:
+    """A galaxy that is too large for our Fourier grids: on a smaller stamp where the size is ours to choose.
+
+    GalSim chooses stamps of thousands of pixels for the wings of a few concentrated galaxies, and then needs
+    gigabytes for each. `part` is told of the new size.
+    """
+    if view.stamp_size is None:
+        one, asked = np.array([i]), int(part.sizes[i, 0])
+        size = asked // 4 * 2
+        while size >= _LEAST_STAMP:
+            sizes = np.full((1, 2), size, dtype=np.int64)
+            stamp = draw_sized(part.arrays.rows(one), sizes, [(part.keys[i], True)], view.psfs.in_image, view.device)[0]
+            if stamp is not None:
+                _logger.warning(
+                    "galaxy %d: its stamp of %d pixels is cut to %d, which our Fourier grids hold",
+                    part.batch.galaxy_id[i], asked, size,
+                )  # fmt: skip
+                part.corners[i] += (asked - size) // 2
+                part.sizes[i] = size
+                return stamp
+            size = size // 4 * 2
+    return _draw_with_galsim(part, i, view)
+
+
 def _draw_with_galsim(part: Part, i: int, view: View) -> NDArray[np.float32]:
-    """A galaxy that is too large for our Fourier grids."""
+    """The stamp as GalSim alone draws it."""
     width, height = part.sizes[i].tolist()
     profile = galsim.Convolve(part.batch[i], view.psfs.profiles[part.keys[i][0]])
     wcs = galsim.JacobianWCS(*part.matrices[i].ravel())
@@ -200,7 +225,7 @@ def _draw_with_galsim(part: Part, i: int, view: View) -> NDArray[np.float32]:
         galaxy = int(part.batch.galaxy_id[i])
         error = RenderError(
             f"row {part.rows[i]} (galaxy {galaxy}, half-light radius {part.batch.half_light_radius[i]:.4g} arcsec) "
-            f"cannot be drawn on {width} x {height} pixels: {exc}"
+            f"cannot be drawn on {width} x {height} pixels: {' '.join(str(exc).split())}"
         )
         error.galaxy_id = galaxy
         raise error from exc
