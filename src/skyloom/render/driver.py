@@ -17,6 +17,7 @@ from skyloom.errors import BadInputError, ConfigError, RenderError
 from skyloom.render.build import Outcome, forget_prepared, prepared
 from skyloom.render.dask_cluster import run_dask
 from skyloom.render.documents import Document, config_message, read_documents
+from skyloom.render.limits import check_limits
 from skyloom.render.local import run_local
 from skyloom.render.lock import folder_lock
 from skyloom.render.progress import QuietReporter, Reporter
@@ -226,6 +227,7 @@ def _plan(documents: Sequence[Document], logger: logging.Logger) -> list[Task]:
             base = prepared(document, logger)
         except Exception as exc:
             raise config_message(document.root, exc) from exc
+        check_limits(base, document.root)
         tasks += plan_tasks(document, base, logger)
     shard_of(tasks, None)  # before anything is written: no two files of one name
     return tasks

@@ -12,13 +12,12 @@ import galsim
 import numpy as np
 
 from skyloom.errors import BadInputError
+from skyloom.render.limits import MAX_SIDE
 from skyloom.surveys.observing import RANGES, ObservingConditions
 from skyloom.surveys.registry import load_survey
 
-__all__ = ["MAX_PIXELS", "MAX_SIDE", "Observing", "image_size", "image_wcs", "observe"]
+__all__ = ["MAX_PIXELS", "Observing", "image_size", "image_wcs", "observe"]
 
-MAX_SIDE = 100_000
-"""Pixels along a side of an image."""
 MAX_PIXELS = 2**31
 """Of an image: 8 GiB."""
 
