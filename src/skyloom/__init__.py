@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from skyloom.populations.registry import load_population
     from skyloom.profiles import GeneratorSpec, ProfileBatch, ProfileRequest
     from skyloom.render.field import Field, render_field
+    from skyloom.stamp_file import read_stamps
     from skyloom.surveys.registry import list_surveys, load_survey
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "plugin_manager",
     "read_catalogue",
     "read_cutouts",
+    "read_stamps",
     "render_field",
 ]
 
@@ -57,6 +59,7 @@ _HOMES = {
     "plugin_manager": "skyloom.manager",
     "read_catalogue": "skyloom.populations.read",
     "read_cutouts": "skyloom.cutouts.hdf5",
+    "read_stamps": "skyloom.stamp_file",
     "render_field": "skyloom.render.field",
 }
 

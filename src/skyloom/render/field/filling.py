@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,9 +15,10 @@ from skyloom.render.field.places import Places
 from skyloom.render.field.stages import ask_lens, ask_profiles, model_of, stage
 from skyloom.render.field.truth import TruthRows
 
-__all__ = ["Filled", "Galaxies", "fill_image"]
+__all__ = ["Filled", "Galaxies", "Keep", "fill_image"]
 
 Column = NDArray[np.float64]
+Keep = Callable[[Part, int, NDArray[np.float32]], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,9 @@ class Filled:
     lensed_by: set[str] = field(default_factory=set)
 
 
-def fill_image(image: NDArray[np.float32], galaxies: Galaxies, view: View, batch_size: int) -> Filled:
+def fill_image(
+    image: NDArray[np.float32], galaxies: Galaxies, view: View, batch_size: int, keep: Keep | None = None
+) -> Filled:
     """Add all galaxies to an image of electrons.
 
     They are taken cell by cell of the PSF and by their id, so that neither the catalogue's order nor `batch_size`
@@ -63,6 +66,8 @@ def fill_image(image: NDArray[np.float32], galaxies: Galaxies, view: View, batch
     view : View
     batch_size : int
         Objects at a time.
+    keep : callable (part, place in it, pixels), optional
+        Is shown every stamp.
     """
     objects, (x, y) = galaxies.objects, galaxies.places
     filled = Filled(TruthRows(len(objects)))
@@ -98,6 +103,8 @@ def fill_image(image: NDArray[np.float32], galaxies: Galaxies, view: View, batch
         with stage("draw"):
             for part, i, pixels in drawn_stamps(parts, view):
                 _add(image, pixels, *part.corners[i].tolist())
+                if keep is not None:
+                    keep(part, i, pixels)
         for part, source in zip(parts, sources, strict=True):
             filled.truth.add(part, source)
     return filled

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import galsim
@@ -14,6 +15,7 @@ from skyloom.errors import BadInputError
 from skyloom.manager import call_observers
 from skyloom.profiles import OutOfRange
 from skyloom.render.field.filling import Galaxies, fill_image
+from skyloom.render.field.keeping import keep_stamps
 from skyloom.render.field.objects import read_objects
 from skyloom.render.field.observing import image_size, image_wcs, observe
 from skyloom.render.field.origin import origin_of, psf_label
@@ -70,6 +72,8 @@ def render_field(
     stamp_size: int | None = None,
     batch_size: int = 512,
     device: str = "cpu",
+    stamps: str | os.PathLike[str] | None = None,
+    stamp_threshold: float = 1.0,
 ) -> Field:
     """Make the image of a field: profiles, lensing, PSF, pixels, sky and noise, each through its hook.
 
@@ -140,6 +144,12 @@ def render_field(
         Objects in memory at a time.
     device : str
         Torch's, for drawing.
+    stamps : path, optional
+        An HDF5 file for every object by itself, without noise, its PSF, and a segmentation: see
+        `skyloom.read_stamps`. It appears when the field is whole.
+    stamp_threshold : float
+        Of the segmentation, in units of the noise of sky and read-out: a pixel belongs to the object that is
+        brightest in it, where that is above.
 
     Returns
     -------
@@ -162,6 +172,8 @@ def render_field(
     with stage("observing"):
         check_seed(seed)
         _check(stamp_size, batch_size, psf_cell, exposure, device)
+        if not 0 <= stamp_threshold < np.inf:
+            raise BadInputError(f"stamp_threshold must be a number from 0, not {stamp_threshold!r}")
         nxy, projection = image_size(size), image_wcs(wcs)
         given = {
             "pixel_scale": pixel_scale, "zero_point": zero_point, "exptime": exptime, "sky_level": sky_level,
@@ -181,30 +193,33 @@ def render_field(
     view = View(projection, nxy, PsfCells(choice, observing.wavelength, psf_cell, nxy), stamp_size, device)
     image = np.zeros((nxy[1], nxy[0]), dtype=np.float32)
     galaxies = Galaxies(objects, places, observing.pixel_scale, model, seed, out_of_range)
-    filled = fill_image(image, galaxies, view, batch_size)
-    add_sky(image, projection, observing.sky_level * observing.gain)
-    numbers = {
-        **(noise_parameters or {}), "gain": observing.gain, "read_noise": observing.read_noise,
-        "exptime": observing.exptime, "sky": observing.sky_electrons,
-    }  # fmt: skip
-    rng = galaxy_rng(seed, exposure, f"noise of a field {observing.name} {observing.wavelength}")
-    image, noise_by = ask_noise(image, noise, numbers, rng)
-    if subtract_sky:
-        add_sky(image, projection, -observing.sky_level)
-    sky_places = dict(zip(("ra", "dec"), on_sky(projection, places), strict=True))
-    truth = filled.truth.table(
-        objects, {"x": places[0], "y": places[1], **sky_places, **galaxies.lensing()},
-        out_of_range=out_of_range, seed=seed,
-    )  # fmt: skip
-    provenance = origin_of(
-        galaxies, observing, projection, nxy, filled,
-        exposure=exposure, noise=noise, noise_by=noise_by, numbers=numbers, psf=psf_label(choice),
-        psf_cell=psf_cell, stamp_size=stamp_size, subtract_sky=subtract_sky,
-    )  # fmt: skip
-    with stage("after_image"):
-        image.flags.writeable = False  # who is told of it does not change it
-        call_observers("skyloom_after_image", image=image, truth=truth, provenance=provenance)
-        image.flags.writeable = True
+    with keep_stamps(None if stamps is None else Path(stamps), view, observing.gain) as keep:
+        filled = fill_image(image, galaxies, view, batch_size, keep)
+        add_sky(image, projection, observing.sky_level * observing.gain)
+        numbers = {
+            **(noise_parameters or {}), "gain": observing.gain, "read_noise": observing.read_noise,
+            "exptime": observing.exptime, "sky": observing.sky_electrons,
+        }  # fmt: skip
+        rng = galaxy_rng(seed, exposure, f"noise of a field {observing.name} {observing.wavelength}")
+        image, noise_by = ask_noise(image, noise, numbers, rng)
+        if subtract_sky:
+            add_sky(image, projection, -observing.sky_level)
+        sky_places = dict(zip(("ra", "dec"), on_sky(projection, places), strict=True))
+        truth = filled.truth.table(
+            objects, {"x": places[0], "y": places[1], **sky_places, **galaxies.lensing()},
+            out_of_range=out_of_range, seed=seed,
+        )  # fmt: skip
+        provenance = origin_of(
+            galaxies, observing, projection, nxy, filled,
+            exposure=exposure, noise=noise, noise_by=noise_by, numbers=numbers, psf=psf_label(choice),
+            psf_cell=psf_cell, stamp_size=stamp_size, subtract_sky=subtract_sky,
+        )  # fmt: skip
+        if keep is not None:
+            keep.finish(observing, stamp_threshold, provenance["config_sha256"])
+        with stage("after_image"):
+            image.flags.writeable = False  # who is told of it does not change it
+            call_observers("skyloom_after_image", image=image, truth=truth, provenance=provenance)
+            image.flags.writeable = True
     return Field(image, truth, provenance, projection, observing)
 
 
