@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import galsim
@@ -9,9 +12,11 @@ import numpy as np
 import pytest
 
 import skyloom
+from skyloom.render.field import painting
 
 from .field_plugins import galaxies
 from .learned_fields import CALLS, blobs
+from .render_fields import search_path
 from .test_field_galsim import PLAIN, SKY, turned
 
 assert blobs  # a fixture
@@ -114,3 +119,44 @@ def test_objects_far_off_the_image_are_not_asked_for():
     near = skyloom.render_field(table[[0, 1, 3]], **PLAIN)
     assert np.array_equal(seen.image, near.image)
     assert set(seen.truth["galaxy_id"]) <= set(near.truth["galaxy_id"]) | set(table["galaxy_id"][[0]])
+
+
+def test_windows_of_stamps_change_no_pixel(whole, monkeypatch):
+    drawn = []
+    real = painting.draw_sized
+
+    def noted(arrays: Any, sizes: Any, *rest: Any) -> Any:
+        drawn.append(int(sizes.prod(axis=1).sum()))
+        return real(arrays, sizes, *rest)
+
+    monkeypatch.setattr(painting, "draw_sized", noted)
+    monkeypatch.setattr(painting, "_WINDOW_PIXELS", 2**14)
+    largest = int(whole.truth["stamp_size"].max()) ** 2
+    assert np.array_equal(field().image, whole.image)
+    assert len(drawn) > 10
+    assert max(drawn) <= max(2**14, largest)
+
+
+MEMORY = """
+import resource, sys
+import galsim, numpy as np, skyloom
+count = int(sys.argv[1])
+conditions = skyloom.Conditions(flux=1e3, half_light_radius=np.full(count, 0.3), sersic_n=1.2)
+skyloom.render_field(
+    conditions, size=300, seed=1, model="sersic", psf=galsim.Gaussian(fwhm=0.2), pixel_scale=0.1, stamp_size=160,
+    batch_size=64, noise="none", stamps=sys.argv[2],
+)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_galaxies(tmp_path):
+    """Of 2000 stamps of 160 pixels, 200 MB, hardly any are held at a time; nor by the file they are kept in."""
+    peak = []
+    for count in (100, 2100):
+        command = [sys.executable, "-c", MEMORY, str(count), str(tmp_path / "stamps.hdf5")]
+        environment = {**os.environ, "PYTHONPATH": search_path(tmp_path), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        peak.append(int(done.stdout))
+    assert peak[1] - peak[0] < 60, peak
