@@ -67,7 +67,8 @@ def write_configuration(folder: Path, model: str) -> Path:
 
 def start(configuration: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "skyloom", "render", str(configuration), "-o", str(out), "--no-quicklook", *more]
-    environment = {**os.environ, "PYTHONPATH": str(configuration.parent), "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join([str(configuration.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     with (configuration.parent / "log").open("ab") as log:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+import skyloom
+
 FILES = 4
 CONFIG: dict[str, Any] = {
     "modules": ["skyloom"],
@@ -80,9 +82,14 @@ runpy.run_module("skyloom", run_name="__main__", alter_sys=True)
 """
 
 
+def search_path(folder: Path) -> str:
+    """Modules of a folder, and what is being tested: child processes must not find another installed one."""
+    return os.pathsep.join([str(folder), str(Path(skyloom.__file__).parents[1])])
+
+
 def start(config: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", SKYLOOM, "render", str(config), "-o", str(out), "--no-quicklook", *more]
-    environment = {**os.environ, "PYTHONPATH": str(config.parent), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": search_path(config.parent), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )

@@ -198,25 +198,32 @@ def test_a_fits_header_that_declares_terabytes(tmp_path: Path) -> None:
         read_catalogue(small, columns=MAP)
 
 
-def test_hdf5_that_lies_or_points_outside_is_refused_unread(tmp_path: Path) -> None:
-    def changed(name: str, do: Any) -> Path:
-        path = write(tmp_path / f"{name}.hdf5", rows())
-        with h5py.File(path, "r+") as file:
-            do(file)
-        return path
-
+def test_hdf5_that_lies_or_points_outside_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = write(tmp_path / "secret.hdf5", {"a": np.arange(3.0)})
     layout = h5py.VirtualLayout((3,), "f8")
     layout[:] = h5py.VirtualSource(str(secret), "a", (3,))
     cases = {
-        "terabytes": (lambda f: f.create_dataset("big", (10**12,), "f8", chunks=(10**6,)), "absurd|declares"),
-        "external": (lambda f: f.create_dataset("x", (3,), "f8", external=[(str(secret), 0, 24)]), "another file"),
-        "virtual": (lambda f: f.create_virtual_dataset("x", layout), "virtual dataset"),
-        "link": (lambda f: f.__setitem__("x", h5py.ExternalLink(str(secret), "a")), "ExternalLink"),
+        "terabytes": (lambda f: f.create_dataset("q", (10**12,), "f8", chunks=(10**6,)), "absurd|declares"),
+        "external": (lambda f: f.create_dataset("q", (3,), "f8", external=[(str(secret), 0, 24)]), "another file"),
+        "virtual": (lambda f: f.create_virtual_dataset("q", layout), "virtual dataset"),
+        "link": (lambda f: f.__setitem__("q", h5py.ExternalLink(str(secret), "a")), "ExternalLink"),
     }
-    for name, (do, says) in cases.items():
+    paths = {}
+    for name, (do, _) in cases.items():
+        paths[name] = write(tmp_path / f"{name}.hdf5", rows())
+        with h5py.File(paths[name], "r+") as file:
+            del file["q"]
+            do(file)  # in the place of a column that is wanted
+    read: list[str] = []
+    real = h5py.Dataset.__getitem__
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", lambda self, key: read.append(self.name) or real(self, key))
+    assert len(read_catalogue(write(tmp_path / "sound.hdf5", rows()), columns=MAP)) == 3
+    assert "/q" in read
+    read.clear()
+    for name, (_, says) in cases.items():
         with pytest.raises(CatalogueError, match=f"{name}.hdf5.*({says})"):
-            read_catalogue(changed(name, do), columns=MAP)
+            read_catalogue(paths[name], columns=MAP)
+    assert not read
 
 
 def test_hdf5_tables_in_groups(tmp_path: Path) -> None:

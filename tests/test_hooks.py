@@ -29,6 +29,7 @@ from skyloom.generators import load_model, request_profiles
 from skyloom.hookspecs import hookimpl
 from skyloom.manager import COLLECTED, call_first, call_observers, collect, plugin_manager, report_error
 from skyloom.profiles import GeneratorSpec, ProfileBatch, ProfileRequest
+from skyloom.surveys import load_survey
 
 ROOT = Path(__file__).resolve().parents[1]
 HOOKS = {name: value for name, value in vars(hookspecs).items() if name.startswith("skyloom_")}
@@ -196,7 +197,9 @@ def test_skyloom_after_profiles(register: Any, request_two: ProfileRequest) -> N
 def test_skyloom_lens(register: Any, request_two: ProfileRequest) -> None:
     batch = request_profiles(request_two)
     shear = {"g1": np.full(2, 0.1), "g2": np.zeros(2), "mu": np.full(2, 1.5)}
-    assert call_first("skyloom_lens", batch=batch, **shear) is None
+    builtin, plugin = call_first("skyloom_lens", batch=batch, **shear)  # type: ignore[misc]
+    assert plugin == "skyloom.physics.builtin"
+    assert np.allclose(np.linalg.det(builtin.jacobian), 1.5 * np.linalg.det(batch.jacobian))
 
     def lens(batch: ProfileBatch, g1: Any, mu: Any) -> ProfileBatch:
         matrix = np.array([np.diag([1 + g, 1 - g]) for g in g1])
@@ -213,6 +216,8 @@ def test_skyloom_psf(register: Any) -> None:
     place = {"wavelength": 700.0, "x": 1.0, "y": 1.0}
     assert call_first("skyloom_psf", name="toy", **place) == (galsim.Gaussian(fwhm=0.2), "toy")
     assert call_first("skyloom_psf", name="euclid", **place) is None
+    euclid = call_first("skyloom_psf", name="euclid_vis", **place)
+    assert euclid == (load_survey("euclid_vis").psf(1, 1, 700.0), "skyloom.surveys.builtin")
 
 
 def test_skyloom_add_noise(register: Any) -> None:

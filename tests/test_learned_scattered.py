@@ -12,7 +12,7 @@ import pytest
 from astropy.table import Table
 
 from skyloom.errors import ConfigError, OutOfRangeError
-from skyloom.galsim_config.stamp_sizes import learned_stepk, stamp_sizes
+from skyloom.physics.stamp_sizes import learned_stepk, stamp_sizes
 
 from .learned_fields import CALLS, CASES, FINE, GAL, MIXED, blobs, build, config
 

@@ -21,7 +21,7 @@ from skyloom.render import render_config
 from skyloom.render.build import _disk_message
 from skyloom.render.lock import folder_lock
 
-from .render_fields import FILES, PLAIN, pixels, start, wait_for, write_field, write_mischief
+from .render_fields import FILES, PLAIN, pixels, search_path, start, wait_for, write_field, write_mischief
 
 NAMES = [f"f{number}.fits" for number in range(FILES)]
 
@@ -335,7 +335,7 @@ def test_ctrl_c_stops_cleanly_and_resume_goes_on(tmp_path, made, number, workers
 def test_a_killed_worker_costs_nothing_and_a_task_that_kills_is_named(tmp_path, made, capsys, monkeypatch):
     call = f"flux(file_num, dies=[2], dies_once=[1], flag='{tmp_path / 'flag'}')"
     config = write_mischief(tmp_path, "mischief_kills", call)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # for the workers
+    monkeypatch.setenv("PYTHONPATH", search_path(tmp_path))  # for the workers
     monkeypatch.syspath_prepend(str(tmp_path))
     assert run(["render", str(config), "-o", str(tmp_path / "out"), "--workers", "2", "--no-quicklook"]) == 1
     last = capsys.readouterr().err.strip().splitlines()[-1]

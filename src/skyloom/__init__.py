@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from skyloom.populations.read import read_catalogue
     from skyloom.populations.registry import load_population
     from skyloom.profiles import GeneratorSpec, ProfileBatch, ProfileRequest
+    from skyloom.render.field import Field, render_field
+    from skyloom.stamp_file import read_stamps
     from skyloom.surveys.registry import list_surveys, load_survey
 
 __all__ = [
     "Conditions",
+    "Field",
     "GeneratorSpec",
     "LearnedGalaxy",
     "ProfileBatch",
@@ -37,10 +40,13 @@ __all__ = [
     "plugin_manager",
     "read_catalogue",
     "read_cutouts",
+    "read_stamps",
+    "render_field",
 ]
 
 _HOMES = {
     "Conditions": "skyloom.conditions",
+    "Field": "skyloom.render.field",
     "GeneratorSpec": "skyloom.profiles",
     "LearnedGalaxy": "skyloom.galaxy",
     "ProfileBatch": "skyloom.profiles",
@@ -53,6 +59,8 @@ _HOMES = {
     "plugin_manager": "skyloom.manager",
     "read_catalogue": "skyloom.populations.read",
     "read_cutouts": "skyloom.cutouts.hdf5",
+    "read_stamps": "skyloom.stamp_file",
+    "render_field": "skyloom.render.field",
 }
 
 

@@ -32,9 +32,16 @@ __all__ = [
 
 
 class SkyloomError(Exception):
-    """Base of all errors Skyloom raises on purpose."""
+    """Base of all errors Skyloom raises on purpose.
+
+    Attributes
+    ----------
+    galaxy_id : int or None
+        The galaxy that is to blame, where there is one and it is known.
+    """
 
     exit_code: ClassVar[int] = 1
+    galaxy_id: int | None = None
 
 
 class BadInputError(SkyloomError, ValueError):
@@ -72,15 +79,7 @@ class ConfigError(BadInputError):
 
 
 class PluginError(SkyloomError):
-    """A plugin is broken, claims a name twice or returned something else than its hook promises.
-
-    Attributes
-    ----------
-    galaxy_id : int or None
-        The galaxy it failed on, where there is one.
-    """
-
-    galaxy_id: int | None = None
+    """A plugin is broken, claims a name twice or returned something else than its hook promises."""
 
 
 class RenderError(SkyloomError):

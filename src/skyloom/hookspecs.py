@@ -123,8 +123,9 @@ def skyloom_before_profiles(request: ProfileRequest) -> None:
 def skyloom_profiles(request: ProfileRequest) -> ProfileBatch | None:
     """Make the galaxies of a request, one row a galaxy in the request's order.
 
-    Kind: first result; the built-in, which calls the generator that the request names, answers last. Called
-    once a request. None leaves the request to the built-in.
+    Kind: first result; the built-in, which calls the generator that the request names and makes rows of the kind
+    ``star`` points, answers last. Called once a request, whose rows are of one ``request.kind``. None leaves the
+    request to the built-in.
     Units: `half_light_radius` in arcsec, `flux` in electrons, `jacobian` in arcsec per canonical unit.
     Example: ``return remote.sample(request.conditions) if request.generator == "remote" else None``.
     """
@@ -148,7 +149,8 @@ def skyloom_lens(
 ) -> ProfileBatch | None:
     """Lens galaxies, by their Jacobian and flux.
 
-    Kind: first result. Called once a batch, after the profiles were made.
+    Kind: first result; the built-in shears and magnifies as GalSim's ``lens`` does. Called by
+    `skyloom.render_field`, once a batch that has shear or magnification, after the profiles were made; not for stars.
     Units: reduced shear `g1`, `g2` and magnification `mu` are pure numbers, each of shape (N,).
     Example: ``return dataclasses.replace(batch, jacobian=A @ batch.jacobian, flux=batch.flux * mu)``.
     """
@@ -158,7 +160,9 @@ def skyloom_lens(
 def skyloom_psf(name: str, wavelength: float, x: float, y: float) -> galsim.GSObject | None:
     """Give the PSF at a place of the image.
 
-    Kind: first result. Called for a PSF that the configuration names; None when the name is not the plugin's.
+    Kind: first result; the built-in has those of the surveys. Called by `skyloom.render_field` for a PSF that is
+    chosen by name, once a cell of the image that has objects, with the cell's middle; None when the name is not the
+    plugin's.
     Units: `wavelength` in nm (observed); `x`, `y` in pixels, 1-based as in FITS; the PSF in arcsec, of flux
     1. Example: ``return galsim.Gaussian(fwhm=0.16) if name == "toy" else None``.
     """
@@ -170,9 +174,12 @@ def skyloom_add_noise(
 ) -> NDArray[np.float32] | None:
     """Turn expected electrons into an observed image.
 
-    Kind: first result. Called once an image; None when the noise model `name` is not the plugin's.
+    Kind: first result; the built-in calls the model of `skyloom_noise_models` of this name. Called by
+    `skyloom.render_field`, once an image, which may be overwritten; None when the noise model `name` is not the
+    plugin's.
     Units: `image` (ny, nx) in electrons, sky included; the result in ADU. `parameters` holds ``gain``
-    (e-/ADU), ``read_noise`` (e-) and what else the model takes. All randomness comes from `rng`.
+    (e-/ADU), ``read_noise`` (e-), ``exptime`` (s), ``sky`` (e-/pixel) and what else the model takes. All randomness
+    comes from `rng`.
     Example: ``return (rng.poisson(image) / parameters["gain"]).astype("float32")``.
     """
 
@@ -181,7 +188,7 @@ def skyloom_add_noise(
 def skyloom_after_image(image: NDArray[np.float32], truth: Any, provenance: Mapping[str, Any]) -> None:
     """Be told of a finished image.
 
-    Kind: observe. Called once an image, before it is written.
+    Kind: observe. Called by `skyloom.render_field`, once an image, before it is returned; the array is read-only.
     Units: `image` (ny, nx) in ADU; `truth` an `astropy.table.Table`, one row a galaxy, units in its columns.
     Example: ``log.info("%s: %d galaxies", provenance["config_sha256"], len(truth))``.
     """
@@ -191,7 +198,8 @@ def skyloom_after_image(image: NDArray[np.float32], truth: Any, provenance: Mapp
 def skyloom_on_error(error: BaseException, stage: str, galaxy_id: int | None) -> None:
     """Be told of a failure; it is raised all the same.
 
-    Kind: observe. Called once a failure with the stage's name, e.g. ``"profiles"``, and the galaxy where one
-    is to blame. What goes wrong in here is logged and does not hide `error`.
+    Kind: observe. Called once a failure with the stage's name (``profiles`` in both drivers; ``observing``,
+    ``catalogue``, ``lens``, ``psf``, ``draw``, ``noise``, ``after_image`` in `skyloom.render_field`), and the galaxy
+    where one is to blame. What goes wrong in here is logged and does not hide `error`.
     Example: ``alerts.send(f"{stage}: {error}")``.
     """

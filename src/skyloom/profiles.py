@@ -111,12 +111,15 @@ class ProfileRequest:
         Name of the generator, or a path to weights.
     out_of_range : {'error', 'clip', 'parametric'}
         What to do outside the generator's ranges.
+    kind : str
+        Class of the objects, the same for all rows: ``galaxy``, ``star``, or what a catalogue calls them.
     """
 
     conditions: Conditions
     seed: int
     generator: str = "cosmos"
     out_of_range: OutOfRange = "error"
+    kind: str = "galaxy"
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -144,8 +147,9 @@ class ProfileBatch(Sequence["LearnedGalaxy"]):
     q, beta : ndarray, shape (N,)
         Axis ratio, and position angle in radians.
     jacobian : ndarray, shape (N, 2, 2)
-        Arcsec per canonical unit, lower triangular. Its determinant is (`half_light_radius` / dilation)^2,
-        the dilation being what makes the half-light radius of Sersic and residual together exact.
+        Arcsec per canonical unit; lower triangular as a generator gives it, and faster to draw then. Its
+        determinant is (`half_light_radius` / dilation)^2, the dilation being what makes the half-light radius of
+        Sersic and residual together exact.
     residual : ndarray of float32, shape (N, G, G), or None
         Surface brightness of the learned part, in units of the Sersic's flux per canonical area; rows run
         along +y. The origin is the grid's true centre. None: no learned part.

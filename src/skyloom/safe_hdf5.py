@@ -21,7 +21,7 @@ MAX_EXPANSION = 1_100
 """Declared over stored bytes; gzip cannot compress further than 1032."""
 
 
-def check_file(file: Any, path: Path, error: type[BadInputError] = CutoutError) -> None:
+def check_file(file: Any, path: Path, error: type[BadInputError] = CutoutError, *, max_side: int = MAX_SIDE) -> None:
     """Refuse a file that refers to anything outside itself or declares absurd shapes.
 
     Parameters
@@ -32,6 +32,8 @@ def check_file(file: Any, path: Path, error: type[BadInputError] = CutoutError) 
         To name in errors.
     error : type
         What is raised.
+    max_side : int
+        Of a dataset's axes behind the first.
 
     Raises
     ------
@@ -56,12 +58,12 @@ def check_file(file: Any, path: Path, error: type[BadInputError] = CutoutError) 
             if isinstance(item, h5py.Group):
                 pending.append(item)
             elif isinstance(item, h5py.Dataset):
-                _check_dataset(item, name, path, error)
+                _check_dataset(item, name, path, error, max_side)
             else:
                 raise error(f"{path}: '{name}' is neither a group nor a dataset")
 
 
-def _check_dataset(dataset: Any, name: str, path: Path, error: type[BadInputError]) -> None:
+def _check_dataset(dataset: Any, name: str, path: Path, error: type[BadInputError], max_side: int) -> None:
     if dataset.external:
         raise error(f"{path}: '{name}' is stored in another file ({dataset.external[0][0]}); refused")
     if dataset.is_virtual:
@@ -72,7 +74,7 @@ def _check_dataset(dataset: Any, name: str, path: Path, error: type[BadInputErro
         raise error(f"{path}: '{name}' has type {dataset.dtype}; only numbers and fixed-length text are read")
     size = dataset.size or 0
     declared = size * dataset.dtype.itemsize
-    if declared > MAX_BYTES or any(side > MAX_SIDE for side in dataset.shape[1:]):
+    if declared > MAX_BYTES or any(side > max_side for side in dataset.shape[1:]):
         raise error(f"{path}: '{name}' declares the absurd shape {dataset.shape}")
     if declared > 2**20 and declared > MAX_EXPANSION * dataset.id.get_storage_size():
         raise error(f"{path}: '{name}' declares {declared} bytes and stores {dataset.id.get_storage_size()}")

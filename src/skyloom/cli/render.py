@@ -46,6 +46,7 @@ class _Shard(click.ParamType):  # type: ignore[type-arg]
 @click.option("--resume", is_flag=True, help="Keep the files that are whole, and make the others.")
 @click.option("--overwrite", is_flag=True, help="Replace the files of an earlier run.")
 @click.option("--quicklook/--no-quicklook", default=True, show_default=True, help="A small PNG of each image.")
+@click.option("--stamps", is_flag=True, help="Each galaxy without noise, PSF and segmentation, as HDF5.")
 @click.option("-v", "--verbosity", default=1, show_default=True, type=click.IntRange(0, 3), help="As galsim's.")
 @click.make_pass_decorator(Settings, ensure=True)
 def command(

@@ -9,12 +9,31 @@ where                    name                    file
 any value                ``LearnedGalaxyValue``  `skyloom.galsim_config.value`
 ``output``               ``provenance``          `skyloom.galsim_config.provenance`
 ``output``               ``learned_truth``       `skyloom.galsim_config.truth_table`
+``output``               ``learned_stamps``      `skyloom.galsim_config.stamp_output`
 ``input``, ``gal.type``  galsim_hub's names      `skyloom.galsim_config.hub`
 ======================== ======================= =============================================
 
 Importing this package registers them; it loads neither torch nor a model.
 """
 
-from skyloom.galsim_config import hub, image_scattered, input_learned, object_learned, provenance, truth_table, value
+from skyloom.galsim_config import (
+    hub,
+    image_scattered,
+    input_learned,
+    object_learned,
+    provenance,
+    stamp_output,
+    truth_table,
+    value,
+)
 
-__all__ = ["hub", "image_scattered", "input_learned", "object_learned", "provenance", "truth_table", "value"]
+__all__ = [
+    "hub",
+    "image_scattered",
+    "input_learned",
+    "object_learned",
+    "provenance",
+    "stamp_output",
+    "truth_table",
+    "value",
+]

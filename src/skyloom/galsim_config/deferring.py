@@ -14,8 +14,8 @@ from skyloom.galsim_config.value import truth_value
 
 __all__ = ["TruthColumns", "why_not"]
 
-_OUTPUTS = {"truth", "learned_truth", "weight", "badpix", "provenance", "skyloom_render"}
-"""Extra outputs that do not look at a stamp's pixels while the image is being made."""
+_OUTPUTS = {"truth", "learned_truth", "weight", "badpix", "provenance", "skyloom_render", "learned_stamps"}
+"""Extra outputs that do not look at a stamp's pixels while the image is being made, or wait for them."""
 
 _NEED_PIXELS = ("min_flux_frac", "min_snr", "max_snr")
 _WORDS = ("current_stamp", "current_prof", "current_image")

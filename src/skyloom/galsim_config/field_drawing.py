@@ -10,15 +10,12 @@ import galsim
 import numpy as np
 from numpy.typing import NDArray
 
-from skyloom.errors import RenderError
 from skyloom.galsim_config.deferred import DeferredStamp
-from skyloom.galsim_config.stamp_sizes import learned_stepk, stamp_sizes
+from skyloom.physics.sized_stamps import PixelArrays, draw_sized, seen_under, snap_triangular
+from skyloom.physics.stamp_sizes import learned_stepk, stamp_sizes
 
 __all__ = ["DrawnStamp", "draw_stamps"]
 
-_MAX_GROUP_PIXELS = 2**23
-_WCS_STEP = 2.0**-15
-"""Relative step to which the elements of a varying Jacobian are rounded for the PSF (never for the galaxy)."""
 _IDENTITY = np.eye(2)
 
 Floats = NDArray[np.float64]
@@ -38,28 +35,6 @@ class DrawnStamp:
         """In the image."""
         height, width = self.pixels.shape
         return galsim.BoundsI(self.xmin, self.xmin + width - 1, self.ymin, self.ymin + height - 1)
-
-
-@dataclass(frozen=True, eq=False)
-class _Arrays:
-    """What `skyloom.draw` reads, in pixels rather than arcsec."""
-
-    sersic_n: Floats
-    jacobian: Floats
-    offset: Floats
-    amplitude: Floats
-    residual: NDArray[np.float32] | None
-    grid_scale: float
-
-    def rows(self, rows: NDArray[np.int64]) -> _Arrays:
-        return _Arrays(
-            self.sersic_n[rows],
-            self.jacobian[rows],
-            self.offset[rows],
-            self.amplitude[rows],
-            None if self.residual is None else self.residual[rows],
-            self.grid_scale,
-        )
 
 
 def draw_stamps(stamps: Sequence[DeferredStamp], image: galsim.Image, device: str) -> list[DrawnStamp | None]:
@@ -94,60 +69,27 @@ def draw_stamps(stamps: Sequence[DeferredStamp], image: galsim.Image, device: st
 
 def _draw_alike(stamps: list[DeferredStamp], image: galsim.Image, device: str) -> list[DrawnStamp | None]:
     """Draw galaxies with residuals of one grid."""
-    from skyloom.physics.draw import draw
-
     to_image = np.linalg.inv(np.array([_matrix(s.wcs) for s in stamps]))
     sky = _on_sky(stamps)
     sizes = _sizes(stamps, sky, to_image)
     corners = [(s.center.x - int(w) // 2, s.center.y - int(h) // 2) for s, (w, h) in zip(stamps, sizes, strict=True)]
     seen = _overlap(np.array(corners), sizes, image.bounds)
-    square = _rounded_up(sizes.max(axis=1))
-    # The crop's true centre lies half a pixel off the square's where one is even and the other odd.
-    first = (square[:, None] - sizes) // 2
-    centring = (square[:, None] - 1) / 2 - first - (sizes - 1) / 2
-    offset = np.array([(s.offset.x, s.offset.y) for s in stamps]) - centring
-    offset += np.einsum("nij,nj->ni", to_image, sky.offset)
-    jacobian = to_image @ sky.jacobian
-    jacobian[:, 0, 1][np.abs(jacobian[:, 0, 1]) < 1e-12 * np.abs(jacobian[:, 0, 0])] = 0.0
-    arrays = _Arrays(sky.sersic_n, jacobian, offset, sky.amplitude, sky.residual, sky.grid_scale)
+    offset = np.array([(s.offset.x, s.offset.y) for s in stamps]) + np.einsum("nij,nj->ni", to_image, sky.offset)
+    arrays = PixelArrays(
+        sky.sersic_n, snap_triangular(to_image @ sky.jacobian), offset, sky.amplitude, sky.residual, sky.grid_scale
+    )  # fmt: skip
     psfs = _Psfs()
-    groups: dict[Any, list[int]] = {}
-    for i in np.flatnonzero(seen).tolist():
-        psf = psfs.key(stamps[i])
-        # a triangular Jacobian and no offset have faster ways of their own
-        way = (jacobian[i, 0, 1] == 0, not offset[i].any())
-        groups.setdefault((psf, stamps[i].pixel, int(square[i]), way), []).append(i)
-    out: list[DrawnStamp | None] = [None] * len(stamps)
-    for (psf, pixel, size, _), rows in groups.items():
-        profile = psfs.in_image(psf)
-        most = max(1, _MAX_GROUP_PIXELS // size**2)
-        for start in range(0, len(rows), most):
-            part = rows[start : start + most]
-            try:
-                pixels = draw(
-                    arrays.rows(np.array(part)), profile, pixel_scale=1.0, stamp_size=size, pixel=pixel, device=device
-                )
-            except RenderError:  # one of them is too large for our Fourier grids
-                pixels = [_one(arrays, i, profile, size, pixel, device) for i in part]  # type: ignore[assignment]
-            for i, square_pixels in zip(part, pixels, strict=True):
-                (x, y), (w, h) = first[i], sizes[i]
-                cut = stamps[i].draw_with_galsim() if square_pixels is None else square_pixels[y : y + h, x : x + w]
-                out[i] = DrawnStamp(stamps[i].obj_num, *corners[i], cut)
-    return out
-
-
-def _one(arrays: _Arrays, row: int, psf: Any, size: int, pixel: bool, device: str) -> NDArray[np.float32] | None:
-    from skyloom.physics.draw import draw
-
-    try:
-        one = arrays.rows(np.array([row]))
-        return draw(one, psf, pixel_scale=1.0, stamp_size=size, pixel=pixel, device=device)[0]
-    except RenderError:
-        return None
+    views = [(psfs.key(stamp), stamp.pixel) if seen[i] else None for i, stamp in enumerate(stamps)]
+    drawn = draw_sized(arrays, sizes, views, psfs.in_image, device)
+    return [
+        DrawnStamp(stamps[i].obj_num, *corners[i], stamps[i].draw_with_galsim() if pixels is None else pixels)
+        if seen[i] else None
+        for i, pixels in enumerate(drawn)
+    ]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
-class _Sky(_Arrays):
+class _Sky(PixelArrays):
     """The same in arcsec."""
 
     maps: tuple[tuple[Floats, Floats], tuple[Floats, Floats]]
@@ -228,12 +170,6 @@ def _overlap(corners: NDArray[np.int64], sizes: NDArray[np.int64], bounds: galsi
     return inside & (low[:, 1] <= bounds.ymax) & (high[:, 1] >= bounds.ymin)
 
 
-def _rounded_up(size: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The next of few sizes, so that stamps can be drawn together; at most a quarter larger."""
-    step = np.maximum(8, 2 ** (np.floor(np.log2(size)).astype(np.int64) - 2))
-    return np.asarray(-(-size // step) * step)
-
-
 def _matrix(wcs: Any) -> Floats:
     return np.asarray(wcs.jacobian().getMatrix(), dtype=np.float64)
 
@@ -256,18 +192,9 @@ class _Psfs:
         psf, number = self._kept[id(stamp.psf)]
         matrix = _matrix(stamp.wcs)
         if not stamp.uniform_wcs:
-            matrix = _seen_under(matrix, psf)
+            matrix = seen_under(matrix, psf)
         return number, tuple(matrix.ravel().tolist())
 
     def in_image(self, key: tuple[int, tuple[float, ...]]) -> galsim.GSObject:
         """The profile in pixels."""
         return galsim.JacobianWCS(*key[1]).toImage(self._profiles[key[0]])
-
-
-def _seen_under(matrix: Floats, psf: galsim.GSObject) -> Floats:
-    """The Jacobian, rounded so that neighbours share one; less its rotation where that changes nothing."""
-    if psf.is_axisymmetric:
-        _, stretch, vt = np.linalg.svd(matrix)
-        matrix = vt.T @ np.diag(stretch) @ vt
-    unit = 2.0 ** np.round(np.log2(np.sqrt(abs(np.linalg.det(matrix))))) * _WCS_STEP
-    return np.asarray(np.round(matrix / unit) * unit)

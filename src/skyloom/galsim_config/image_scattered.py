@@ -19,6 +19,7 @@ from skyloom.galsim_config.collect import COLLECTOR, Collector
 from skyloom.galsim_config.deferred import DEFERRED_TYPE, DeferredStamp
 from skyloom.galsim_config.deferring import TruthColumns, why_not
 from skyloom.galsim_config.field_drawing import DrawnStamp, draw_stamps
+from skyloom.galsim_config.stamp_output import add_drawn_stamp
 from skyloom.galsim_config.threads import one_torch_thread
 from skyloom.galsim_config.truth_table import fill_truth_tables
 
@@ -219,6 +220,7 @@ def _drawn(
             truth.drop(base, stamp.obj_num)
             waiting.pop(stamp.obj_num, None)
             continue
+        add_drawn_stamp(base, stamp, pixels)
         yield _Built(pixels, 0.0)
     for obj_num, entries in waiting.items():
         truth.fill(obj_num, entries)

@@ -17,7 +17,7 @@ from skyloom.galsim_config.checks import check_keys
 from skyloom.galsim_config.decoding import Slot, decode
 from skyloom.galsim_config.pending import PendingTruth
 
-__all__ = ["COLUMNS", "LearnedTruthBuilder", "fill_truth_tables"]
+__all__ = ["COLUMNS", "LearnedTruthBuilder", "fill_truth_tables", "learned_truths"]
 
 _ASKED = (
     "mag", "flux", "zero_point", "half_light_radius", "sersic_n", "q", "beta", "redshift", "wavelength",
@@ -64,7 +64,7 @@ class LearnedTruthBuilder(ExtraOutputBuilder):
 
     def processStamp(self, obj_num: int, config: dict[str, Any], base: dict[str, Any], logger: Any) -> None:
         """Keep a row for each learned galaxy of this object; one that is not decoded yet gets its row's rest later."""
-        truths = list(_truths(base.get("gal"), base))
+        truths = list(learned_truths(base.get("gal"), base))
         if truths:
             self.scratch[obj_num] = [_row(truth, base) for truth in truths]
             slots = [(place, t.slot) for place, t in enumerate(truths) if isinstance(t, PendingTruth)]
@@ -123,7 +123,7 @@ class LearnedTruthBuilder(ExtraOutputBuilder):
         return table_to_hdu(columns)
 
 
-def _truths(section: Any, base: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def learned_truths(section: Any, base: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Truths of the galaxies that stand in an object's section now; not of a list's other items."""
     if not isinstance(section, dict):
         return
@@ -137,7 +137,7 @@ def _truths(section: Any, base: dict[str, Any]) -> Iterator[dict[str, Any]]:
         index = GetCurrentValue("index", section, int, base)
         items = items[index : index + 1] if isinstance(index, int) and index >= 0 else items[index:][:1]
     for item in items:
-        yield from _truths(item, base)
+        yield from learned_truths(item, base)
 
 
 def _row(truth: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from skyloom.errors import BadInputError, CheckpointError, ModelNotFoundError, PluginError, SkyloomError
 from skyloom.generators.checks import check_batch
+from skyloom.generators.point_source import point_sources
 from skyloom.manager import (
     SkyloomPluginManager,
     call_first,
@@ -130,11 +131,15 @@ def request_profiles(request: ProfileRequest, *, manager: SkyloomPluginManager |
 def sample_request(request: ProfileRequest) -> ProfileBatch:
     """Sample the generator that a request names: the built-in answer to ``skyloom_profiles``.
 
+    Rows of the kind ``star`` are points.
+
     Raises
     ------
     PluginError
         Names generator, plugin and version, when it fails or does not give what was asked for.
     """
+    if request.kind == "star":
+        return point_sources(request)
     manager = plugin_manager()
     generator = load_model(request.generator, manager=manager)
     who = f"generator '{request.generator}'"

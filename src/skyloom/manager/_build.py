@@ -33,6 +33,7 @@ BUILTIN: tuple[str, ...] = (
     "skyloom.surveys.builtin",
     "skyloom.populations.builtin",
     "skyloom.validate.builtin",
+    "skyloom.physics.builtin",
 )
 """Modules with hook implementations of our own; plugins like any other, registered first."""
 

@@ -22,6 +22,7 @@ from skyloom.render.headers import add_headers
 from skyloom.render.products import commit, file_sha256, pixel_sha256
 from skyloom.render.quicklook import draw_quicklook
 from skyloom.render.receipts import Receipt, receipt_name, versions, write_receipt
+from skyloom.render.stamps import add_stamps
 from skyloom.render.tasks import Task
 from skyloom.render.truth import add_truth
 
@@ -147,6 +148,7 @@ def _build(task: Task, document: Document, folder: Path, logger: logging.Logger 
     config["output"].pop("noclobber", None)  # receipts say what is there
     add_headers(config, task)
     add_truth(config, task)
+    add_stamps(config, task)
     (folder / task.name).parent.mkdir(parents=True, exist_ok=True)
     with raise_on_huge_fft():
         _, seconds = galsim.config.BuildFile(

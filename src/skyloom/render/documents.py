@@ -77,7 +77,13 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def read_documents(
-    path: Path, overrides: Mapping[str, Any], *, nproc: int = 1, seed: int = 0, logger: logging.Logger | None = None
+    path: Path,
+    overrides: Mapping[str, Any],
+    *,
+    nproc: int = 1,
+    seed: int = 0,
+    extras: Iterable[str] = (),
+    logger: logging.Logger | None = None,
 ) -> list[Document]:
     """Read a configuration file as the `galsim` program does.
 
@@ -92,6 +98,8 @@ def read_documents(
     seed : int, optional
         Takes the place of an ``image.random_seed`` that is missing or 0, with which no file could be made
         twice.
+    extras : iterable of str, optional
+        Extra outputs that every document has, with their defaults where it does not mention them.
     logger : logging.Logger, optional
         Gets GalSim's messages.
 
@@ -113,6 +121,8 @@ def read_documents(
         _prepare(config, path.stem)
         if nproc != 1:
             config["image"]["nproc"] = nproc
+        for name in extras:
+            config["output"].setdefault(name, {})
         drawn = config["image"].get("random_seed") in (None, 0)
         if drawn:
             config["image"]["random_seed"] = seed

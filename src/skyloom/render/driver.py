@@ -17,10 +17,12 @@ from skyloom.errors import BadInputError, ConfigError, RenderError
 from skyloom.render.build import Outcome, forget_prepared, prepared
 from skyloom.render.dask_cluster import run_dask
 from skyloom.render.documents import Document, config_message, read_documents
+from skyloom.render.limits import check_limits
 from skyloom.render.local import run_local
 from skyloom.render.lock import folder_lock
 from skyloom.render.progress import QuietReporter, Reporter
 from skyloom.render.receipts import read_receipt, receipt_path
+from skyloom.render.stamps import STAMPS
 from skyloom.render.state import (
     claim_seed,
     fresh_scratch,
@@ -64,6 +66,7 @@ def render_config(
     resume: bool = False,
     overwrite: bool = False,
     quicklook: bool = False,
+    stamps: bool = False,
     logger: logging.Logger | None = None,
     reporter: Reporter | None = None,
 ) -> RenderedFiles:
@@ -96,6 +99,9 @@ def render_config(
         Replace files of an earlier run.
     quicklook : bool, optional
         A small PNG beside each image.
+    stamps : bool, optional
+        A file of stamps beside each image: every object by itself without noise, its PSF, and a segmentation. Read
+        it with `skyloom.read_stamps`.
     logger : logging.Logger, optional
         Gets GalSim's messages.
     reporter : Reporter, optional
@@ -117,7 +123,10 @@ def render_config(
     out = Path(out)
     logger = _silent() if logger is None else logger
     seed = seed_of(out) or secrets.randbelow(2**31 - 1) + 1
-    documents = read_documents(Path(config_file), overrides or {}, nproc=nproc, seed=seed, logger=logger)
+    extras = [STAMPS] if stamps else []
+    documents = read_documents(
+        Path(config_file), overrides or {}, nproc=nproc, seed=seed, extras=extras, logger=logger
+    )  # fmt: skip
     try:
         tasks = _plan(documents, logger)
         with _folder(out, shard) as scratch:
@@ -125,7 +134,7 @@ def render_config(
                 claimed = claim_seed(out, seed)
                 if claimed != seed:
                     documents = read_documents(
-                        Path(config_file), overrides or {}, nproc=nproc, seed=claimed, logger=logger
+                        Path(config_file), overrides or {}, nproc=nproc, seed=claimed, extras=extras, logger=logger
                     )
                     tasks = _plan(documents, logger)
                 logger.warning("no image.random_seed: %d is taken, and kept for --resume", claimed)
@@ -226,6 +235,7 @@ def _plan(documents: Sequence[Document], logger: logging.Logger) -> list[Task]:
             base = prepared(document, logger)
         except Exception as exc:
             raise config_message(document.root, exc) from exc
+        check_limits(base, document.root)
         tasks += plan_tasks(document, base, logger)
     shard_of(tasks, None)  # before anything is written: no two files of one name
     return tasks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pluggy
 
@@ -11,7 +12,10 @@ from skyloom.descriptors import Survey
 from skyloom.surveys.from_galcheat import GALCHEAT, galcheat_names, load_galcheat
 from skyloom.surveys.from_galsim import has_euclidlike, load_euclidlike, load_roman, roman_bands
 
-__all__ = ["skyloom_surveys"]
+if TYPE_CHECKING:
+    import galsim
+
+__all__ = ["skyloom_psf", "skyloom_surveys"]
 
 hookimpl = pluggy.HookimplMarker("skyloom")
 
@@ -34,3 +38,11 @@ def skyloom_surveys() -> Sequence[Survey]:
     if has_euclidlike():
         surveys.append(Survey("euclidlike_vis", load=load_euclidlike, summary="Euclid VIS; GalSim-Euclid-Like"))
     return surveys
+
+
+@hookimpl(trylast=True)
+def skyloom_psf(name: str, wavelength: float, x: float, y: float) -> galsim.GSObject | None:
+    """Give the PSF of the survey of this name."""
+    from skyloom.surveys.registry import list_surveys, load_survey
+
+    return load_survey(name).psf(x, y, wavelength) if name in list_surveys() else None
