@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skyloom.generators.cvae.data import Stamps
-from skyloom.generators.cvae.frame import map_coordinates, node_radii, nodes, sample_map
+from skyloom.generators.cvae.frame import map_coordinates, nodes, sample_map
 from skyloom.generators.cvae.likelihood import Likelihood, log_likelihood
 from skyloom.physics.draw_arrays import draw_arrays
 from skyloom.physics.sersic import sersic_surface_brightness
@@ -180,8 +180,9 @@ def encoder_input(stamps: Stamps, index: Tensor, jitter: Jitter | None = None, n
     grid = (2 * flat / image.shape[-1]).reshape(points.shape)  # the offset counts from the stamp's true centre
     seen = F.grid_sample(channels, grid, mode="bilinear", align_corners=False)
     radius = torch.linalg.det(stamps.disc_to_pixel[index]).abs().sqrt()
-    blur = (stamps.psf_sigma[index] / radius).log()[:, None] - node_radii().clamp(min=0.1).log()
-    return torch.cat([seen, blur.clamp(-4, 3)[:, None, :, None].expand(-1, 1, -1, seen.shape[3]) / 2], 1)
+    from_centre = torch.linalg.vector_norm(nodes(), dim=-1).clamp(min=0.1)
+    blur = (stamps.psf_sigma[index] / radius).log()[:, None, None] - from_centre.log()
+    return torch.cat([seen, blur.clamp(-4, 3)[:, None] / 2], 1)
 
 
 def observe(residual: Tensor, stamps: Stamps, index: Tensor) -> Tensor:

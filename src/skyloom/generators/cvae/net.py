@@ -20,7 +20,7 @@ from skyloom.generators.cvae.features import WIDTH
 from skyloom.generators.cvae.frame import COLUMNS, ROWS, node_radii, outer_edge
 from skyloom.generators.cvae.layers import DiscConv, Film, position_channels, upsample
 
-__all__ = ["Architecture", "Decoder", "Encoder"]
+__all__ = ["INPUTS", "Architecture", "Decoder", "Encoder"]
 
 _POSITION = 3
 INPUTS = 5
