@@ -184,7 +184,7 @@ def test_absurd_sizes_are_refused_before_anything_is_allocated(monkeypatch):
     def never(*args, **kwargs):
         raise AssertionError("allocated")
 
-    monkeypatch.setattr(draw_module, "draw_arrays", never)
+    monkeypatch.setattr(draw_module, "draw_levels", never)
     with pytest.raises(RenderError, match="galaxy 0 .* is too large to draw"):
         draw(make(1.0, 5000.0), GAUSSIAN, pixel_scale=0.2, stamp_size=16)
     with pytest.raises(RenderError, match="too large to draw"):

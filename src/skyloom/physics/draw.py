@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,11 +13,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from skyloom.errors import BadInputError, RenderError
-from skyloom.physics.draw_arrays import draw_arrays
+from skyloom.physics.bandwidth import EARLY_END
+from skyloom.physics.draw_arrays import Level, draw_levels
+from skyloom.physics.general_map import gentle_shear
 from skyloom.physics.kgrid import KGrid
 from skyloom.physics.plan import plan_samples
-from skyloom.physics.psf import prepared, psf_otf
+from skyloom.physics.psf import Psf, prepared, psf_otf
 from skyloom.physics.tables import SERSIC_N_RANGE
+from skyloom.physics.windows import Window
 from skyloom.physics.wings import copies_light
 
 __all__ = ["Drawable", "draw"]
@@ -114,16 +118,19 @@ def draw(
         for profile, rows in psfs.items():
             one = prepared(profile)
             residual = None if batch.residual is None else batch.residual[rows]
-            samples, copies_seen = plan_samples(
+            plan = plan_samples(
                 one, pixel_scale=scale, stamp_size=stamp_size, sersic_n=n[rows], jacobian=jacobian[rows],
                 offset=offset[rows], residual=residual, grid_scale=batch.grid_scale,
             )  # fmt: skip
-            for size in np.unique(samples):
-                grid = one.grid(int(size))
-                view = _View(grid, psf_otf(one, grid, pixel_scale=scale, pixel=pixel), scale, stamp_size)
-                group = _Group(batch.residual, batch.grid_scale, n, jacobian, offset, amplitude)
-                _draw_group(group, rows[samples == size], view, kind, out)
-                _subtract_copies(group, rows[(samples == size) & copies_seen], view, kind, out)
+            galaxies = _Group(batch.residual, batch.grid_scale, n, jacobian, offset, amplitude)
+            kinds = np.stack([plan.samples, plan.core, plan.early, plan.zones, gentle_shear(jacobian[rows])])
+            for samples, core, early, zones, gentle in np.unique(kinds, axis=1).T.tolist():
+                chosen = (kinds.T == (samples, core, early, zones, gentle)).all(axis=1)
+                end = EARLY_END * one.maxk if early else math.inf
+                parts = _parts(one, samples, core, end, scale, stamp_size, pixel)
+                view = _View(parts, scale, bool(zones), bool(gentle))
+                _draw_group(galaxies, rows[chosen], view, kind, out)
+                _subtract_copies(galaxies, rows[chosen & plan.copies_seen], view, kind, out)
     finite = np.isfinite(out).all(axis=(1, 2))
     if not finite.all():
         row = int(np.flatnonzero(~finite)[0])
@@ -155,36 +162,67 @@ class _Kind:
 
 
 @dataclass(frozen=True)
-class _View:
-    """What galaxies on one Fourier grid are seen through."""
+class _Part:
+    """A Fourier grid, what galaxies are seen through on it, and pixels of the stamp."""
 
     grid: KGrid
     otf: NDArray[np.complex128] | NDArray[np.float64]
-    pixel_scale: float
     stamp_size: int
 
 
+@dataclass(frozen=True)
+class _View:
+    """What galaxies of one plan are seen through."""
+
+    parts: tuple[_Part, ...]
+    pixel_scale: float
+    zones: bool
+    gentle: bool
+
+
+def _parts(
+    psf: Psf, samples: int, core: int, end: float, pixel_scale: float, stamp_size: int, pixel: bool
+) -> tuple[_Part, ...]:
+    """The whole stamp on one Fourier grid; or on a coarse one, and its middle on a fine one."""
+    if not core:
+        grid = psf.grid(samples, end)
+        return (_Part(grid, psf_otf(psf, grid, pixel_scale=pixel_scale, pixel=pixel), stamp_size),)
+    window = Window.for_half_period(core * psf.step / 2)
+    smooth = psf.smoothed(window)
+    coarse = smooth.grid(math.ceil(samples * psf.step / smooth.step) | 1)
+    fine = psf.grid(core, end)
+    size = int(fine.period / pixel_scale)
+    size -= (stamp_size - size) % 2
+    return (
+        _Part(coarse, psf_otf(smooth, coarse, pixel_scale=pixel_scale, pixel=pixel), stamp_size),
+        _Part(fine, psf_otf(psf, fine, pixel_scale=pixel_scale, pixel=pixel, without=window), size),
+    )
+
+
 def _draw_group(group: _Group, rows: NDArray[np.int64], view: _View, kind: _Kind, out: NDArray[np.float32]) -> None:
-    """Draw the galaxies of `rows`, which share a grid, into `out`."""
-    dtype = kind.dtype.to_complex() if np.iscomplexobj(view.otf) else kind.dtype
-    otf = torch.from_numpy(view.otf).to(dtype=dtype, device=kind.device)
-    most = max(1, min(_GALAXIES_AT_ONCE, _GRID_POINTS_AT_ONCE // (2 * view.grid.size**2)))
+    """Draw the galaxies of `rows`, which share a plan, into `out`."""
+    levels = []
+    for part in view.parts:
+        dtype = kind.dtype.to_complex() if np.iscomplexobj(part.otf) else kind.dtype
+        otf = torch.from_numpy(part.otf).to(dtype=dtype, device=kind.device)
+        levels.append(Level(otf, part.grid, part.stamp_size))
+    largest = max(part.grid.size for part in view.parts)
+    most = max(1, min(_GALAXIES_AT_ONCE, _GRID_POINTS_AT_ONCE // (2 * largest**2)))
     if most > _MULTIPLE:
         most -= most % _MULTIPLE
     for chunk, full in _chunks(rows, most):
         offset = group.offset[full]
-        images = draw_arrays(
+        images = draw_levels(
             None if group.residual is None else kind.tensor(group.residual[full]),
             group.grid_scale,
             kind.tensor(group.sersic_n[full]),
             kind.tensor(group.jacobian[full]),
             kind.tensor(offset) if offset.any() else None,
             kind.tensor(group.amplitude[full]),
-            otf,
-            grid=view.grid,
+            levels,
             pixel_scale=view.pixel_scale,
-            stamp_size=view.stamp_size,
-            subtract_copies=False,
+            zones=view.zones,
+            gentle=view.gentle,
         )
         out[chunk] = images[: len(chunk)].to(torch.float32).cpu().numpy()
 
@@ -193,15 +231,16 @@ def _subtract_copies(
     group: _Group, rows: NDArray[np.int64], view: _View, kind: _Kind, out: NDArray[np.float32]
 ) -> None:
     """Take the copies' light out of `out`; many galaxies at once, for it is cheap for each but not for few."""
-    through = float(view.otf[0, 0, 0].real)
+    whole = view.parts[0]
+    through = float(whole.otf[0, 0, 0].real)
     for chunk, full in _chunks(rows, _COPIES_AT_ONCE):
         copies = copies_light(
             kind.tensor(group.sersic_n[full]),
             kind.tensor(group.jacobian[full]),
             kind.tensor(group.offset[full]),
-            view.grid,
+            whole.grid,
             pixel_scale=view.pixel_scale,
-            stamp_size=view.stamp_size,
+            stamp_size=whole.stamp_size,
         )
         copies = copies * (through * kind.tensor(group.amplitude[full]))[:, None, None]
         out[chunk] -= copies[: len(chunk)].to(torch.float32).cpu().numpy()

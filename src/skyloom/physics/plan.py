@@ -7,15 +7,19 @@ Each is kept below a fraction of the peak.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import gammainc, gammaincinv, gammaln
 
 from skyloom.errors import RenderError
+from skyloom.physics.bandwidth import ends_early, residual_lines, zones_count
 from skyloom.physics.psf import Psf
+from skyloom.physics.split import core_samples
 
-__all__ = ["plan_samples", "residual_reach"]
+__all__ = ["Plan", "plan_samples", "residual_reach"]
 
 _TOLERANCE = 1e-5
 _WINGS_TOLERANCE = 3e-5  # at the middle of a stamp's edge, where it is worst
@@ -26,6 +30,31 @@ _LADDER = 1.18
 _MAX_SAMPLES = 4095
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How each of N galaxies is drawn.
+
+    Parameters
+    ----------
+    samples : ndarray of int, shape (N,)
+        Odd number of the PSF's samples in the period.
+    core : ndarray of int, shape (N,)
+        The same of the small period of galaxies whose wavenumbers are parted; 0 for others.
+    copies_seen : ndarray of bool, shape (N,)
+        Whether light of periodic copies is to be subtracted.
+    early : ndarray of bool, shape (N,)
+        Whether wavenumbers up to `skyloom.physics.bandwidth.EARLY_END` of the PSF's are enough.
+    zones : ndarray of bool, shape (N,)
+        See `skyloom.physics.draw_arrays.draw_levels`.
+    """
+
+    samples: NDArray[np.int64]
+    core: NDArray[np.int64]
+    copies_seen: NDArray[np.bool_]
+    early: NDArray[np.bool_]
+    zones: NDArray[np.bool_]
 
 
 def residual_reach(residual: NDArray[np.floating], grid_scale: float, threshold: Floats) -> Floats:
@@ -63,8 +92,8 @@ def plan_samples(
     offset: Floats,
     residual: NDArray[np.floating] | None = None,
     grid_scale: float = 0.0,
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Odd number of samples of `psf` in the period each galaxy needs, and whether copies of it are seen then.
+) -> Plan:
+    """The periods that galaxies need, and how they can be drawn then.
 
     Parameters
     ----------
@@ -73,11 +102,6 @@ def plan_samples(
         Arcsec, pixels.
     sersic_n, jacobian, offset, residual, grid_scale
         As for `draw_arrays`, N galaxies.
-
-    Returns
-    -------
-    samples : ndarray of int, shape (N,)
-    copies_seen : ndarray of bool, shape (N,)
 
     Raises
     ------
@@ -133,4 +157,12 @@ def plan_samples(
         copies_seen[todo[good]] = (copies > _COPIES_NOTHING * peak[i])[good]
         todo = todo[~good]
         rung *= _LADDER
-    return samples, copies_seen
+    core = core_samples(
+        psf, samples, pixel_scale=pixel_scale, stamp_size=stamp_size, sersic_n=n, jacobian=jacobian, offset=offset,
+        reach=reach, peak=peak,
+    )  # fmt: skip
+    lines = np.zeros((2, len(n))) if residual is None else residual_lines(residual, grid_scale)
+    image = {"pixel_scale": pixel_scale, "jacobian": jacobian, "peak": peak, "lines": lines}
+    early = ends_early(psf, sersic_n=n, grid_scale=grid_scale, **image)
+    zones = zones_count(psf, grid_scale=grid_scale, **image) if residual is not None else np.zeros(len(n), dtype=bool)
+    return Plan(samples, core, copies_seen, early, zones)
