@@ -31,6 +31,7 @@ from skyloom.generators.cvae.net import Decoder, Encoder
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import LatentPrior
 from skyloom.generators.cvae.reencode import encode_cutouts
+from skyloom.generators.cvae.sampler import Sampler
 from skyloom.generators.cvae.structure_scale import scaled_maps, shared_conditions, structure_scale
 from skyloom.generators.density import ConditionDensity
 from skyloom.generators.ranges import apply_policy
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CVAEGenerator"]
 
-BATCH = 8
+BATCH = 16
 """Galaxies the networks see at a time, always: a network's last digits change with the size of its batch."""
 
 
@@ -69,6 +70,7 @@ class CVAEGenerator:
     ) -> None:
         self.encoder, self.decoder, self.prior, self.card = encoder.eval(), decoder.eval(), prior, card
         self.density = density
+        self._sampler: Sampler | None = None
         self._grid = FastGrid(GridGeometry.of(grid_points(GRID_SIZE, GRID_SCALE, torch.zeros(1))))
 
     @property
@@ -131,11 +133,13 @@ class CVAEGenerator:
     def _residuals(
         self, y: Tensor, shared: Tensor, noise: Tensor, n: Tensor, angle: Tensor, log_scale: Tensor, temperature: float
     ) -> NDArray[np.float32]:
+        if self._sampler is None:
+            self._sampler = Sampler(self.decoder, self.prior)
         parts = []
         for start in range(0, len(y), BATCH):
             pieces = [_padded(t[start : start + BATCH]) for t in (y, shared, noise, n, angle, log_scale)]
-            z, mirrored = self.prior.draw(without_band(pieces[1]), pieces[2], temperature)
-            f = scaled_maps(self.decoder(z, pieces[0]), pieces[5].exp())
+            z, mirrored = self._sampler.draw(without_band(pieces[1]), pieces[2], temperature)
+            f = scaled_maps(self._sampler.decode(z, pieces[0]), pieces[5].exp())
             parts.append(self.drawn(f, pieces[3], pieces[4], mirrored))
         return torch.cat(parts)[: len(y)].numpy()
 
