@@ -10,6 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from skyloom.physics.general_map import gentle_shear
 from skyloom.physics.psf import Psf
 from skyloom.physics.tables import transform_table
 
@@ -19,7 +20,7 @@ EARLY_END = 0.76
 """Share of the PSF's wavenumbers along an axis that `ends_early` speaks of."""
 
 _END_TOLERANCE = 2e-5
-_ZONES_TOLERANCE = 1e-4  # a bound: what is left out comes to 5e-6 at most
+_ZONES_TOLERANCE = (1e-4, 1e-5)  # of bounds, for gentle and for other shears; what is left out is some 5e-6
 _LINES = (0.4, 0.8)  # in units of the residual grid's Nyquist frequency
 _KERNEL_BEYOND = 0.25  # the quintic kernel's transform, on average beyond that frequency where it passes anything
 
@@ -102,4 +103,5 @@ def zones_count(
     k, _, beyond = psf.tail(pixel_scale)
     longest = np.sqrt(np.square(jacobian).sum(axis=1).max(axis=1))  # of the two columns
     passed = np.interp(math.pi / (grid_scale * longest), k, beyond)
-    return np.asarray(_KERNEL_BEYOND * passed * lines[1] > _ZONES_TOLERANCE * peak)
+    tolerance = np.where(gentle_shear(jacobian), *_ZONES_TOLERANCE)
+    return np.asarray(_KERNEL_BEYOND * passed * lines[1] > tolerance * peak)

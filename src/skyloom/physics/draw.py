@@ -124,13 +124,15 @@ def draw(
             )  # fmt: skip
             galaxies = _Group(batch.residual, batch.grid_scale, n, jacobian, offset, amplitude)
             kinds = np.stack([plan.samples, plan.core, plan.early, plan.zones, gentle_shear(jacobian[rows])])
+            light = _CopiesLight()
             for samples, core, early, zones, gentle in np.unique(kinds, axis=1).T.tolist():
                 chosen = (kinds.T == (samples, core, early, zones, gentle)).all(axis=1)
                 end = EARLY_END * one.maxk if early else math.inf
                 parts = _parts(one, samples, core, end, scale, stamp_size, pixel)
                 view = _View(parts, scale, bool(zones), bool(gentle))
                 _draw_group(galaxies, rows[chosen], view, kind, out)
-                _subtract_copies(galaxies, rows[chosen & plan.copies_seen], view, kind, out)
+                light.add(view.parts[0], rows[chosen & plan.copies_seen])
+            light.subtract(galaxies, scale, kind, out)
     finite = np.isfinite(out).all(axis=(1, 2))
     if not finite.all():
         row = int(np.flatnonzero(~finite)[0])
@@ -227,23 +229,34 @@ def _draw_group(group: _Group, rows: NDArray[np.int64], view: _View, kind: _Kind
         out[chunk] = images[: len(chunk)].to(torch.float32).cpu().numpy()
 
 
-def _subtract_copies(
-    group: _Group, rows: NDArray[np.int64], view: _View, kind: _Kind, out: NDArray[np.float32]
-) -> None:
-    """Take the copies' light out of `out`; many galaxies at once, for it is cheap for each but not for few."""
-    whole = view.parts[0]
-    through = float(whole.otf[0, 0, 0].real)
-    for chunk, full in _chunks(rows, _COPIES_AT_ONCE):
-        copies = copies_light(
-            kind.tensor(group.sersic_n[full]),
-            kind.tensor(group.jacobian[full]),
-            kind.tensor(group.offset[full]),
-            whole.grid,
-            pixel_scale=view.pixel_scale,
-            stamp_size=whole.stamp_size,
-        )
-        copies = copies * (through * kind.tensor(group.amplitude[full]))[:, None, None]
-        out[chunk] -= copies[: len(chunk)].to(torch.float32).cpu().numpy()
+class _CopiesLight:
+    """Galaxies whose periodic copies are seen, by what these depend on: cheap for each, but not for few at a time."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[float, float, int], list[NDArray[np.int64]]] = {}
+        self._grids: dict[float, KGrid] = {}
+
+    def add(self, part: _Part, rows: NDArray[np.int64]) -> None:
+        """Take down galaxies drawn on a grid."""
+        if len(rows):
+            through = float(part.otf[0, 0, 0].real)
+            self._grids[part.grid.period] = part.grid
+            self._rows.setdefault((part.grid.period, through, part.stamp_size), []).append(rows)
+
+    def subtract(self, group: _Group, pixel_scale: float, kind: _Kind, out: NDArray[np.float32]) -> None:
+        """Take their light out of `out`."""
+        for (period, through, stamp_size), rows in self._rows.items():
+            for chunk, full in _chunks(np.sort(np.concatenate(rows)), _COPIES_AT_ONCE):
+                copies = copies_light(
+                    kind.tensor(group.sersic_n[full]),
+                    kind.tensor(group.jacobian[full]),
+                    kind.tensor(group.offset[full]),
+                    self._grids[period],
+                    pixel_scale=pixel_scale,
+                    stamp_size=stamp_size,
+                )
+                copies = copies * (through * kind.tensor(group.amplitude[full]))[:, None, None]
+                out[chunk] -= copies[: len(chunk)].to(torch.float32).cpu().numpy()
 
 
 def _chunks(rows: NDArray[np.int64], most: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

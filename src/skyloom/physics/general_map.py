@@ -126,10 +126,15 @@ def _shear_rows(residual: torch.Tensor, shear: torch.Tensor, *, gentle: bool) ->
     left = more // 2
     padded = torch.nn.functional.pad(residual, (left, more - left))
     recentre = 0.5 if more % 2 else 0.0  # an odd padding moves the true centre
-    frequency = 2 * math.pi * torch.fft.rfftfreq(width + more, dtype=residual.dtype, device=residual.device)
+    count = (width + more) // 2 + 1
     shift = shear[:, None] * _centred(residual, height) + recentre
-    angle = shift[..., None] * frequency
-    moved: torch.Tensor = torch.fft.rfft(padded) * torch.polar(torch.ones_like(angle), -angle)
+    step = shift[..., None] * (-2 * math.pi / (width + more))
+    # orders 8 a + b come from those of 8 a and of b
+    tens = step * torch.arange(0, count, 8, dtype=step.dtype, device=step.device)
+    ones = step * torch.arange(8, dtype=step.dtype, device=step.device)
+    tens, ones = (torch.complex(angle.cos(), angle.sin()) for angle in (tens, ones))
+    phase = (tens[..., None] * ones[..., None, :]).flatten(2)[..., :count]
+    moved: torch.Tensor = torch.fft.rfft(padded) * phase
     sheared: torch.Tensor = torch.fft.irfft(moved, n=width + more)
     return sheared
 

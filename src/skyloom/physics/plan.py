@@ -7,6 +7,7 @@ Each is kept below a fraction of the peak.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,7 @@ _WINGS_TOLERANCE = 3e-5  # at the middle of a stamp's edge, where it is worst
 _COPIES_TOLERANCE = 2e-5  # of what is left after their subtraction
 _COPIES_NOTHING = 1e-6  # not worth a subtraction
 _COPIES_LEFT = 0.07  # of the copies' light, where the PSF changes nothing
+_FINE = 5.0  # of the tolerance: the fine part of a residual is a fraction of it
 _LADDER = 1.18
 _MAX_SAMPLES = 4095
 
@@ -57,28 +59,38 @@ class Plan:
     zones: NDArray[np.bool_]
 
 
-def residual_reach(residual: NDArray[np.floating], grid_scale: float, threshold: Floats) -> Floats:
-    """Half-size along x and y of what exceeds a threshold.
+def residual_reach(
+    residual: NDArray[np.floating], grid_scale: float, jacobian: Floats, thresholds: Sequence[Floats]
+) -> list[Floats]:
+    """How far what exceeds thresholds reaches from a galaxy's centre along an axis of the image.
 
     Parameters
     ----------
     residual : ndarray, shape (N, G, G)
     grid_scale : float
         Canonical units per grid point.
-    threshold : ndarray, shape (N,)
+    jacobian : ndarray, shape (N, 2, 2)
+        Arcsec per canonical unit.
+    thresholds : sequence of ndarray, shape (N,)
         In the residual's unit.
 
     Returns
     -------
-    ndarray, shape (N, 2)
-        Canonical units.
+    list of ndarray, shape (N,)
+        Arcsec; the smaller of what a circle and a rectangle about all that exceeds a threshold say.
     """
     half = np.abs(np.arange(residual.shape[-1]) - (residual.shape[-1] - 1) / 2) + 1
+    radius = torch.from_numpy(np.hypot(half, half[:, None]).astype(np.float32))
     size = torch.from_numpy(residual).abs()  # torch's reductions are several times faster than NumPy's
-    reach = np.zeros((len(residual), 2))
-    for axis in (0, 1):  # x: over rows; y: over columns
-        along = size.amax(axis + 1).numpy()
-        reach[:, axis] = grid_scale * np.where(along > threshold[:, None], half, 0).max(axis=1)
+    along_x, along_y = size.amax(1).numpy(), size.amax(2).numpy()
+    reach = []
+    for threshold in thresholds:
+        x, y = (np.where(a > threshold[:, None], half, 0).max(axis=1) for a in (along_x, along_y))
+        seen = size > torch.from_numpy(threshold.astype(np.float32))[:, None, None]
+        r = (seen * radius).amax((1, 2)).numpy()
+        rectangle = np.abs(jacobian) @ np.stack([x, y], axis=1)[:, :, None]
+        circle = np.linalg.norm(jacobian, axis=2) * r[:, None]
+        reach.append(grid_scale * np.minimum(rectangle[:, :, 0], circle).max(axis=1))
     return reach
 
 
@@ -124,11 +136,10 @@ def plan_samples(
     # peak of the image: the flux inside the PSF's area, spread over it
     spot = 1 / psf.peak(pixel_scale)
     peak = 0.7 * gammainc(2 * n, b * (spot / np.pi / area) ** (0.5 / n)) / spot
-    reach = np.zeros(len(n))
+    reach = bright = np.zeros(len(n))
     if residual is not None:
-        extent = residual_reach(residual, grid_scale, _TOLERANCE * peak * area)
-        reach = np.abs(jacobian @ (extent[:, :, None] * [[1.0, 1.0], [1.0, -1.0]]).transpose(0, 1, 2))
-        reach = reach.max(axis=(1, 2))
+        faint = _TOLERANCE * peak * area
+        reach, bright = residual_reach(residual, grid_scale, jacobian, (faint, _FINE * faint))
     samples = np.zeros(len(n), dtype=np.int64)
     copies_seen = np.zeros(len(n), dtype=bool)
     todo = np.arange(len(n))
@@ -159,7 +170,7 @@ def plan_samples(
         rung *= _LADDER
     core = core_samples(
         psf, samples, pixel_scale=pixel_scale, stamp_size=stamp_size, sersic_n=n, jacobian=jacobian, offset=offset,
-        reach=reach, peak=peak,
+        reach=bright, peak=peak,
     )  # fmt: skip
     lines = np.zeros((2, len(n))) if residual is None else residual_lines(residual, grid_scale)
     image = {"pixel_scale": pixel_scale, "jacobian": jacobian, "peak": peak, "lines": lines}

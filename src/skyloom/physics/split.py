@@ -15,7 +15,7 @@ from skyloom.physics.windows import Window
 
 __all__ = ["core_samples"]
 
-_SMALLEST, _LADDER = 41, 1.45
+_SMALLEST, _LADDER = 41, 1.5
 _ROOM = 1.1  # of the half-period, in units of the residual's reach
 _CENTRED = 2.0  # pixels from the stamp's centre; further out a galaxy is drawn on one grid
 _WORTH = 0.6  # wavenumbers of two grids over those of one
