@@ -32,7 +32,7 @@ MAX_PIXELS = 2**31
 _GALAXIES_AT_ONCE = 32
 _COPIES_AT_ONCE = 64
 _MULTIPLE = 4
-_GRID_POINTS_AT_ONCE = 16 * 2 * 128 * 128  # some MB of temporaries, to stay in the processor's caches
+_GRID_POINTS_AT_ONCE = 8 * 2 * 128 * 128  # some MB of temporaries, to stay in the processor's caches
 
 
 class Drawable(Protocol):

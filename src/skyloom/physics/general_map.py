@@ -115,6 +115,8 @@ def general_residual(
 def _turned(residual: torch.Tensor, jacobian: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Turn grids by 90 degrees where that makes the shear at most 1."""
     turn = (jacobian[:, 0, 1].abs() > jacobian[:, 0, 0].abs())[:, None, None]
+    if not bool(turn.any()):
+        return residual, jacobian
     quarter = torch.stack([jacobian[:, :, 1], -jacobian[:, :, 0]], dim=-1)
     return torch.where(turn, torch.rot90(residual, 1, (-2, -1)), residual), torch.where(turn, quarter, jacobian)
 

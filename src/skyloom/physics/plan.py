@@ -29,6 +29,7 @@ _COPIES_NOTHING = 1e-6  # not worth a subtraction
 _COPIES_LEFT = 0.07  # of the copies' light, where the PSF changes nothing
 _FINE = 5.0  # of the tolerance: the fine part of a residual is a fraction of it
 _LADDER = 1.18
+_AT_ONCE = 32  # galaxies, to stay in the processor's caches
 _MAX_SAMPLES = 4095
 
 Floats = NDArray[np.float64]
@@ -79,6 +80,10 @@ def residual_reach(
     list of ndarray, shape (N,)
         Arcsec; the smaller of what a circle and a rectangle about all that exceeds a threshold say.
     """
+    if len(residual) > _AT_ONCE:
+        parts = [slice(i, i + _AT_ONCE) for i in range(0, len(residual), _AT_ONCE)]
+        found = [residual_reach(residual[p], grid_scale, jacobian[p], [t[p] for t in thresholds]) for p in parts]
+        return [np.concatenate(one) for one in zip(*found, strict=True)]
     half = np.abs(np.arange(residual.shape[-1]) - (residual.shape[-1] - 1) / 2) + 1
     radius = torch.from_numpy(np.hypot(half, half[:, None]).astype(np.float32))
     size = torch.from_numpy(residual).abs()  # torch's reductions are several times faster than NumPy's

@@ -62,11 +62,11 @@ class FastDecoder:
         local = z[:, g:].reshape(b, -1, LATENT_ROWS, LATENT_COLUMNS).permute(0, 2, 3, 1)
         x = self._local(padded(local)) + self._where(edge)
         x += by_row.mT[:, :, None]
-        x = self._convs[0](modulated(x, self._groups[0], modulations[0]))
-        x = upsampled(modulated(x, self._groups[1], modulations[1], rim=False))
+        x = self._convs[0](padded(modulated(x, self._groups[0], modulations[0])))
+        x = upsampled(modulated(x, self._groups[1], modulations[1]))
         x = self._convs[1](padded(x)) + self._where_fine(edge)
-        x = self._convs[2](modulated(x, self._groups[2], modulations[2]))
-        x = self._out(modulated(x, self._groups[3], modulations[3]))
+        x = self._convs[2](padded(modulated(x, self._groups[2], modulations[2])))
+        x = self._out(padded(modulated(x, self._groups[3], modulations[3])))
         rows, columns = x.shape[1:3]
         f = x.view(b, rows, columns, 2, 2).permute(0, 1, 3, 2, 4).reshape(b, 2 * rows, 2 * columns)
         f_max = self._arch.f_max

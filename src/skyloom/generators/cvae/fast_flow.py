@@ -91,7 +91,7 @@ class FastFlow:
         return torch.cat([net.globals(torch.cat([h, pooled], 1)), local.permute(0, 3, 1, 2).flatten(1)], 1)
 
     def _block(self, x: Tensor, i: int, modulations: list[tuple[Tensor, Tensor]]) -> Tensor:
-        return x + self._convs[i](modulated(x, self._groups[i], modulations[i]))
+        return x + self._convs[i](padded(modulated(x, self._groups[i], modulations[i])))
 
     def _attended(self, x: Tensor) -> Tensor:
         attention = self._net.attention

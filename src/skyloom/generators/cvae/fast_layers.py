@@ -7,6 +7,7 @@ galaxies (where a node lies) is convolved once, and a norm's own scale and shift
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -91,23 +92,26 @@ def edge_on(q: Tensor) -> Tensor:
     return ((0.65 - q) / 0.4).clamp(0, 1)
 
 
-def modulated(x: Tensor, groups: int, modulation: tuple[Tensor, Tensor], *, rim: bool = True) -> Tensor:
-    """Group norm, modulation and SiLU of maps; padded as `padded` does, unless `rim` is False."""
-    x = F.group_norm(x.permute(0, 3, 1, 2), groups).permute(0, 2, 3, 1)
+def modulated(x: Tensor, groups: int, modulation: tuple[Tensor, Tensor]) -> Tensor:
+    """Group norm, modulation and SiLU of maps."""
     factor, summand = modulation
-    if not rim:
-        return F.silu(torch.addcmul(summand, x, factor), inplace=True)
-    out, inside = _room(x.shape[1], x.shape[2], x)
-    torch.addcmul(summand, x, factor, out=inside)
-    F.silu(inside, inplace=True)
-    return _rimmed(out)
+    x = F.group_norm(x.permute(0, 3, 1, 2), groups).permute(0, 2, 3, 1)
+    return F.silu(torch.addcmul(summand, x, factor), inplace=True)
 
 
 def padded(x: Tensor) -> Tensor:
     """Maps with a rim of one node, as `DiscConv` makes it: (B, rows + 2, columns + 2, channels)."""
-    out, inside = _room(x.shape[1], x.shape[2], x)
-    inside.copy_(x)
-    return _rimmed(out)
+    b, rows, columns, channels = x.shape
+    nodes = _padding(rows, columns, str(x.device))
+    return x.flatten(1, 2).index_select(1, nodes).view(b, rows + 2, columns + 2, channels)
+
+
+@lru_cache(maxsize=16)
+def _padding(rows: int, columns: int, device: str) -> Tensor:
+    """Which node stands at each place of a padded map."""
+    node = torch.arange(rows * columns, device=device).view(rows, columns)
+    node = torch.cat([torch.roll(node[:1], columns // 2, 1), node, node[-1:]])
+    return torch.cat([node[:, -1:], node, node[:, :1]], 1).flatten()
 
 
 def upsampled(x: Tensor) -> Tensor:
@@ -123,18 +127,3 @@ def upsampled(x: Tensor) -> Tensor:
     torch.lerp(x, around[:, :, :-2], 0.25, out=out[:, :, :, 0])
     torch.lerp(x, around[:, :, 2:], 0.25, out=out[:, :, :, 1])
     return out.view(b, 2 * rows, 2 * columns, channels)
-
-
-def _room(rows: int, columns: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    out = like.new_empty(len(like), rows + 2, columns + 2, like.shape[3])
-    return out, out[:, 1:-1, 1:-1]
-
-
-def _rimmed(out: Tensor) -> Tensor:
-    half = (out.shape[2] - 2) // 2
-    out[:, 0, 1 : half + 1] = out[:, 1, half + 1 : -1]
-    out[:, 0, half + 1 : -1] = out[:, 1, 1 : half + 1]
-    out[:, -1, 1:-1] = out[:, -2, 1:-1]
-    out[:, :, 0] = out[:, :, -2]
-    out[:, :, -1] = out[:, :, 1]
-    return out
