@@ -41,12 +41,11 @@ def residual_lines(residual: NDArray[np.float32], grid_scale: float) -> Floats:
     ndarray, shape (2, N)
         Of both lines, along k_x and along k_y, the larger; in units of the Sersic's flux.
     """
-    count, size = residual.shape[:2]
+    size = residual.shape[1]
     phase = math.pi * np.outer(np.arange(size), _LINES)
     waves = np.concatenate([np.cos(phase), np.sin(phase)], axis=1).astype(np.float32)
-    along_x = (residual.reshape(count * size, size) @ waves).reshape(count, size, 4)
-    along_y = (waves.T @ residual).transpose(0, 2, 1)
-    lines = np.stack([along_x, along_y])
+    # a product for each galaxy, whose last digits then don't depend on the others
+    lines = np.stack([residual @ waves, (waves.T @ residual).transpose(0, 2, 1)])
     spectrum = np.abs(np.fft.fft(lines[..., :2] + 1j * lines[..., 2:], axis=2))
     return np.asarray(spectrum.max(axis=(0, 2)).T * grid_scale**2)
 
@@ -87,7 +86,7 @@ def ends_early(
         slope = np.log(safe[1] / safe[0]) / math.log(last / middle)
         here = np.sqrt(np.abs(np.linalg.det(jacobian)))[:, None] * k
         light += safe[0][:, None] * (np.minimum(here, last) / middle) ** slope[:, None]
-    return np.asarray(light @ passed < _END_TOLERANCE * peak)
+    return np.asarray((light * passed).sum(axis=1) < _END_TOLERANCE * peak)
 
 
 def zones_count(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Protocol
 
 import galsim
@@ -14,25 +13,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from skyloom.errors import BadInputError, RenderError
 from skyloom.physics.bandwidth import EARLY_END
-from skyloom.physics.draw_arrays import Level, draw_levels
+from skyloom.physics.draw_groups import CopiesLight, Group, Kind, View, draw_group, fourier_parts
 from skyloom.physics.general_map import gentle_shear
-from skyloom.physics.kgrid import KGrid
 from skyloom.physics.plan import plan_samples
-from skyloom.physics.psf import Psf, prepared, psf_otf
+from skyloom.physics.psf import prepared
 from skyloom.physics.tables import SERSIC_N_RANGE
-from skyloom.physics.windows import Window
-from skyloom.physics.wings import copies_light
 
 __all__ = ["Drawable", "draw"]
 
 MAX_STAMP_SIZE = 8192
 MAX_PIXELS = 2**31
 """Pixels of one call's result: 8 GiB."""
-
-_GALAXIES_AT_ONCE = 32
-_COPIES_AT_ONCE = 64
-_MULTIPLE = 4
-_GRID_POINTS_AT_ONCE = 8 * 2 * 128 * 128  # some MB of temporaries, to stay in the processor's caches
 
 
 class Drawable(Protocol):
@@ -113,24 +104,27 @@ def draw(
         psfs = {wcs.toImage(p): rows for p, rows in psfs.items()}
         inverse = wcs.inverse().getMatrix()
         jacobian, offset = inverse @ jacobian, offset @ inverse.T
-    kind = _Kind(dtype, torch.device(device))
+    kind = Kind(dtype, torch.device(device))
     with torch.inference_mode():
         for profile, rows in psfs.items():
             one = prepared(profile)
-            residual = None if batch.residual is None else batch.residual[rows]
+            residual = batch.residual  # whose copies cost
+            if residual is not None and len(psfs) > 1:
+                residual = residual[rows]
             plan = plan_samples(
                 one, pixel_scale=scale, stamp_size=stamp_size, sersic_n=n[rows], jacobian=jacobian[rows],
                 offset=offset[rows], residual=residual, grid_scale=batch.grid_scale,
             )  # fmt: skip
-            galaxies = _Group(batch.residual, batch.grid_scale, n, jacobian, offset, amplitude)
+            galaxies = Group(batch.residual, batch.grid_scale, n, jacobian, offset, amplitude)
             kinds = np.stack([plan.samples, plan.core, plan.early, plan.zones, gentle_shear(jacobian[rows])])
-            light = _CopiesLight()
-            for samples, core, early, zones, gentle in np.unique(kinds, axis=1).T.tolist():
-                chosen = (kinds.T == (samples, core, early, zones, gentle)).all(axis=1)
+            light = CopiesLight()
+            for way in np.unique(kinds, axis=1).T:
+                samples, core, early, zones, gentle = way.tolist()
+                chosen = (kinds == way[:, None]).all(axis=0)
                 end = EARLY_END * one.maxk if early else math.inf
-                parts = _parts(one, samples, core, end, scale, stamp_size, pixel)
-                view = _View(parts, scale, bool(zones), bool(gentle))
-                _draw_group(galaxies, rows[chosen], view, kind, out)
+                parts = fourier_parts(one, samples, core, end, scale, stamp_size, pixel)
+                view = View(parts, scale, bool(zones), bool(gentle))
+                draw_group(galaxies, rows[chosen], view, kind, out)
                 light.add(view.parts[0], rows[chosen & plan.copies_seen])
             light.subtract(galaxies, scale, kind, out)
     finite = np.isfinite(out).all(axis=(1, 2))
@@ -138,135 +132,6 @@ def draw(
         row = int(np.flatnonzero(~finite)[0])
         raise RenderError(f"galaxy {row} of the batch was drawn with values that are not finite")
     return out
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Arrays of all galaxies, and what draws them."""
-
-    residual: NDArray[np.float32] | None
-    grid_scale: float
-    sersic_n: NDArray[np.float64]
-    jacobian: NDArray[np.float64]
-    offset: NDArray[np.float64]
-    amplitude: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """Type and place of the calculation."""
-
-    dtype: torch.dtype
-    device: torch.device
-
-    def tensor(self, values: NDArray[np.floating]) -> torch.Tensor:
-        return torch.from_numpy(values).to(dtype=self.dtype, device=self.device)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A Fourier grid, what galaxies are seen through on it, and pixels of the stamp."""
-
-    grid: KGrid
-    otf: NDArray[np.complex128] | NDArray[np.float64]
-    stamp_size: int
-
-
-@dataclass(frozen=True)
-class _View:
-    """What galaxies of one plan are seen through."""
-
-    parts: tuple[_Part, ...]
-    pixel_scale: float
-    zones: bool
-    gentle: bool
-
-
-def _parts(
-    psf: Psf, samples: int, core: int, end: float, pixel_scale: float, stamp_size: int, pixel: bool
-) -> tuple[_Part, ...]:
-    """The whole stamp on one Fourier grid; or on a coarse one, and its middle on a fine one."""
-    if not core:
-        grid = psf.grid(samples, end)
-        return (_Part(grid, psf_otf(psf, grid, pixel_scale=pixel_scale, pixel=pixel), stamp_size),)
-    window = Window.for_half_period(core * psf.step / 2)
-    smooth = psf.smoothed(window)
-    coarse = smooth.grid(math.ceil(samples * psf.step / smooth.step) | 1)
-    fine = psf.grid(core, end)
-    size = int(fine.period / pixel_scale)
-    size -= (stamp_size - size) % 2
-    return (
-        _Part(coarse, psf_otf(smooth, coarse, pixel_scale=pixel_scale, pixel=pixel), stamp_size),
-        _Part(fine, psf_otf(psf, fine, pixel_scale=pixel_scale, pixel=pixel, without=window), size),
-    )
-
-
-def _draw_group(group: _Group, rows: NDArray[np.int64], view: _View, kind: _Kind, out: NDArray[np.float32]) -> None:
-    """Draw the galaxies of `rows`, which share a plan, into `out`."""
-    levels = []
-    for part in view.parts:
-        dtype = kind.dtype.to_complex() if np.iscomplexobj(part.otf) else kind.dtype
-        otf = torch.from_numpy(part.otf).to(dtype=dtype, device=kind.device)
-        levels.append(Level(otf, part.grid, part.stamp_size))
-    largest = max(part.grid.size for part in view.parts)
-    most = max(1, min(_GALAXIES_AT_ONCE, _GRID_POINTS_AT_ONCE // (2 * largest**2)))
-    if most > _MULTIPLE:
-        most -= most % _MULTIPLE
-    for chunk, full in _chunks(rows, most):
-        offset = group.offset[full]
-        images = draw_levels(
-            None if group.residual is None else kind.tensor(group.residual[full]),
-            group.grid_scale,
-            kind.tensor(group.sersic_n[full]),
-            kind.tensor(group.jacobian[full]),
-            kind.tensor(offset) if offset.any() else None,
-            kind.tensor(group.amplitude[full]),
-            levels,
-            pixel_scale=view.pixel_scale,
-            zones=view.zones,
-            gentle=view.gentle,
-        )
-        out[chunk] = images[: len(chunk)].to(torch.float32).cpu().numpy()
-
-
-class _CopiesLight:
-    """Galaxies whose periodic copies are seen, by what these depend on: cheap for each, but not for few at a time."""
-
-    def __init__(self) -> None:
-        self._rows: dict[tuple[float, float, int], list[NDArray[np.int64]]] = {}
-        self._grids: dict[float, KGrid] = {}
-
-    def add(self, part: _Part, rows: NDArray[np.int64]) -> None:
-        """Take down galaxies drawn on a grid."""
-        if len(rows):
-            through = float(part.otf[0, 0, 0].real)
-            self._grids[part.grid.period] = part.grid
-            self._rows.setdefault((part.grid.period, through, part.stamp_size), []).append(rows)
-
-    def subtract(self, group: _Group, pixel_scale: float, kind: _Kind, out: NDArray[np.float32]) -> None:
-        """Take their light out of `out`."""
-        for (period, through, stamp_size), rows in self._rows.items():
-            for chunk, full in _chunks(np.sort(np.concatenate(rows)), _COPIES_AT_ONCE):
-                copies = copies_light(
-                    kind.tensor(group.sersic_n[full]),
-                    kind.tensor(group.jacobian[full]),
-                    kind.tensor(group.offset[full]),
-                    self._grids[period],
-                    pixel_scale=pixel_scale,
-                    stamp_size=stamp_size,
-                )
-                copies = copies * (through * kind.tensor(group.amplitude[full]))[:, None, None]
-                out[chunk] -= copies[: len(chunk)].to(torch.float32).cpu().numpy()
-
-
-def _chunks(rows: NDArray[np.int64], most: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Parts of at most `most` galaxies, each as it is and filled up by repetition to a multiple of four.
-
-    Other batch sizes give other last bits, so that a galaxy would depend on its neighbours.
-    """
-    for first in range(0, len(rows), most):
-        chunk = rows[first : first + most]
-        yield chunk, np.resize(chunk, min(most, -(-len(chunk) // _MULTIPLE) * _MULTIPLE))
 
 
 def _check_wcs(pixel_scale: float | None, wcs_jacobian: ArrayLike | None) -> tuple[galsim.JacobianWCS | None, float]:

@@ -206,10 +206,9 @@ def _transforms(galaxies: _Galaxies, grid: KGrid, *, zones: bool) -> tuple[torch
         return sersic, None
     j = galaxies.residual.jacobian[:, :, :, None, None, None]
     k_x = j[:, 0, 0] * signed + j[:, 1, 0] * k[:, None]
-    if galaxies.residual.shear is None:
-        k_y = j[:, 1, 1] * k[:, None]
-    else:
-        k_y = j[:, 0, 1] * signed + j[:, 1, 1] * k[:, None]
+    k_y = j[:, 1, 1] * k[:, None]
+    if galaxies.residual.shear is not None:
+        k_y = k_y + j[:, 0, 1] * signed
     real, imag = galaxies.residual.transform(grid, k_x * (1 / (2 * math.pi)) if zones else None)
     kernel = kernel_transform(k_x) * (galaxies.grid_scale**2 * kernel_transform(k_y))
     return torch.addcmul(sersic, kernel, real), kernel * imag

@@ -92,7 +92,7 @@ class Psf:
             spacing = 2 * math.pi / (side * self.step)
             array = self.profile.drawKImage(nx=side, ny=side, scale=spacing).array
             if self.window is not None:
-                array = array * self.window.plane(spacing * (np.arange(side) - side // 2))
+                array = array * self.window.plane(spacing * (np.arange(side, dtype=np.float64) - side // 2))
             half = np.concatenate([array[:, side // 2 :], array[:, :1]], axis=1)  # the image is real
             self._images[side] = irfft2(np.fft.ifftshift(half, axes=0), s=(side, side)) / self.step**2
         return self._images[side]
@@ -113,7 +113,7 @@ class Psf:
         k = np.arange(grid.size)
         middle = grid.size
         if self.window is not None:
-            array = array * self.window.plane(grid.spacing * (np.arange(side) - middle))
+            array = array * self.window.plane(grid.spacing * (np.arange(side, dtype=np.float64) - middle))
         return np.stack([array[middle:, middle:], array[middle:, :][:, middle - k]])
 
     def _faded(self, period: float) -> bool:
@@ -140,12 +140,12 @@ class Psf:
             response = np.abs(np.sinc(k * pixel_scale / (2 * np.pi)))
             light = (array * response * response[:, None] / max(self.profile.flux, 1e-300)).ravel()
             light *= (spacing / (2 * math.pi)) ** 2
-            nodes = spacing * np.arange(_TAIL_NODES + 1)
-            tails = []
+            nodes = spacing * np.arange(_TAIL_NODES + 1, dtype=np.float64)
+            tails: list[Floats] = []
             for distance in (np.maximum(k, k[:, None]), np.hypot(k, k[:, None])):
                 bins = np.minimum((distance / spacing).astype(np.int64), _TAIL_NODES).ravel()
                 by_bin = np.bincount(bins, weights=light, minlength=_TAIL_NODES + 1)
-                tails.append(np.cumsum(by_bin[::-1])[::-1])
+                tails.append(np.cumsum(by_bin[::-1], dtype=np.float64)[::-1])
             self._tails[pixel_scale] = (nodes, tails[0], tails[1])
         return self._tails[pixel_scale]
 
@@ -211,7 +211,7 @@ def psf_otf(
 
 def _otf(psf: Psf, grid: KGrid, pixel_scale: float, without: Window | None) -> NDArray[np.complex128] | Floats:
     otf = psf.transform(grid)
-    k = grid.spacing * np.arange(grid.size)
+    k = grid.spacing * np.arange(grid.size, dtype=np.float64)
     if without is not None:
         otf = otf * (1 - without.plane(k))
     if not np.isfinite(otf).all():

@@ -17,6 +17,7 @@ from skyloom.generators.cvae.fast_layers import (
     padded,
     upsampled,
 )
+from skyloom.generators.cvae.layers import DiscConv
 from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Q_FEATURE, Decoder
 
 __all__ = ["FastDecoder"]
@@ -36,17 +37,18 @@ class FastDecoder:
     def __init__(self, decoder: Decoder) -> None:
         arch = self._arch = decoder.arch
         w, local = arch.width, arch.local_channels
-        first, _, third, _ = decoder.convs
+        first, second, third, fourth = decoder.convs
+        assert isinstance(first, DiscConv)
         self._profile = decoder.profile
         self._by_row = first.weight.detach()[:, :_PROFILE].sum(3)  # the same in all columns
         self._local = Convolution(first, slice(_PROFILE, _PROFILE + local), bias=False)
         self._where = Position(first, slice(_PROFILE + local, None), LATENT_ROWS, LATENT_COLUMNS)
         self._convs: list[Callable[[Tensor], Tensor]] = [
-            Convolution(decoder.convs[1]), Convolution(third, slice(w // 2), bias=False), Convolution(decoder.convs[3]),
+            Convolution(second), Convolution(third, slice(w // 2), bias=False), Convolution(fourth),
         ]  # fmt: skip
         self._where_fine = Position(third, slice(w // 2, None), 2 * LATENT_ROWS, 2 * LATENT_COLUMNS)
-        self._groups = [norm.num_groups for norm in decoder.norms]
-        self._modulations = Modulations(list(decoder.norms), list(decoder.films))
+        self._modulations = Modulations(decoder.norms, decoder.films)
+        self._groups = self._modulations.groups
         self._out = Convolution(decoder.out)
         self._edge, self._centre = decoder.edge, decoder.centre
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from skyloom.generators.cvae.fast_layers import (
     Convolution,
@@ -39,9 +41,9 @@ class FastFlow:
         channels = net.arch.local_channels
         self._enter = Convolution(net.enter, slice(channels), bias=False)
         self._where = Position(net.enter, slice(channels, None), LATENT_ROWS, LATENT_COLUMNS)
-        blocks = [net.fine, *net.coarse, net.last]
-        self._groups = [block.norm.num_groups for block in blocks]
-        self._modulations = Modulations([b.norm for b in blocks], [b.film for b in blocks])
+        blocks: list[Any] = [net.fine, *net.coarse, net.last]
+        self._modulations = Modulations((b.norm for b in blocks), (b.film for b in blocks))
+        self._groups = self._modulations.groups
         self._convs = [Convolution(block.conv) for block in blocks]
         self._down, self._leave = Convolution(net.down), Convolution(net.leave)
         self._up = net.up.weight.detach()[:, :, 0, 0]
@@ -49,6 +51,7 @@ class FastFlow:
         self._attention_bias = net.attention.bias.detach()[:, net.attention.distance]
         self._times = [k / steps for k in range(steps)]
         first, known = net.embed[0], len(PRIOR_COLUMNS)
+        assert isinstance(first, nn.Linear)
         waves = first.in_features - known - 1 - self._arch.global_latents
         weight = first.weight.detach()
         self._known, self._globals = weight[:, :known], weight[:, known + 1 + waves :]

@@ -6,7 +6,7 @@ galaxies (where a node lies) is convolved once, and a norm's own scale and shift
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 
 import torch
@@ -24,13 +24,15 @@ class Convolution:
     Parameters
     ----------
     conv : DiscConv
+        As a Module, which lists hold.
     channels : slice
         Input channels that are looked at.
     bias : bool
         Whether to add the layer's.
     """
 
-    def __init__(self, conv: DiscConv, channels: slice = slice(None), *, bias: bool = True) -> None:
+    def __init__(self, conv: nn.Module, channels: slice = slice(None), *, bias: bool = True) -> None:
+        assert isinstance(conv, DiscConv)
         weight = conv.weight.detach()[:, channels]
         self._weight = weight.contiguous(memory_format=torch.channels_last)
         self._bias = conv.bias.detach() if bias and conv.bias is not None else None
@@ -53,7 +55,7 @@ class Position:
         Of the map.
     """
 
-    def __init__(self, conv: DiscConv, channels: slice, rows: int, columns: int) -> None:
+    def __init__(self, conv: nn.Module, channels: slice, rows: int, columns: int) -> None:
         face_on_edge_on = position_channels(rows, columns, torch.tensor([1.0, 0.0]))
         part = Convolution(conv, channels)(padded(face_on_edge_on.permute(0, 2, 3, 1)))
         self._level, self._more = part[:1].contiguous(), (part[1:] - part[:1]).contiguous()
@@ -68,12 +70,19 @@ class Modulations:
 
     Parameters
     ----------
-    norms, films : sequence of GroupNorm, of Film
+    norms, films : iterable of GroupNorm, of Film
     """
 
-    def __init__(self, norms: Sequence[nn.GroupNorm], films: Sequence[Film]) -> None:
-        weights, biases, self._sizes = [], [], []
+    def __init__(self, norms: Iterable[nn.Module], films: Iterable[nn.Module]) -> None:
+        weights: list[Tensor] = []
+        biases: list[Tensor] = []
+        self._sizes: list[int] = []
+        self.groups: list[int] = []
+        """Of each norm."""
         for norm, film in zip(norms, films, strict=True):
+            assert isinstance(norm, nn.GroupNorm)
+            assert isinstance(film, Film)
+            self.groups.append(norm.num_groups)
             (scale, shift), (scale_bias, shift_bias) = film.linear.weight.chunk(2), film.linear.bias.chunk(2)
             gain, offset = norm.weight, norm.bias
             weights += [gain[:, None] * scale, offset[:, None] * scale + shift]
