@@ -19,7 +19,7 @@ _SMALLEST, _LADDER = 41, 1.5
 _ROOM = 1.1  # of the half-period, in units of the residual's reach
 _CENTRED = 2.0  # pixels from the stamp's centre; further out a galaxy is drawn on one grid
 _WORTH = 0.6  # wavenumbers of two grids over those of one
-_WINGS_TOLERANCE = 3e-5
+_WINGS_TOLERANCE = 1e-5
 _EDGE_ON, _EDGE_ON_TOLERANCE = 28.0, 1e-6
 
 Floats = NDArray[np.float64]
