@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from skyloom.physics.general_map import gentle_shear
+from skyloom.physics.general_map import row_shear
 from skyloom.physics.psf import Psf
 from skyloom.physics.tables import transform_table
 
@@ -20,7 +20,7 @@ EARLY_END = 0.76
 """Share of the PSF's wavenumbers along an axis that `ends_early` speaks of."""
 
 _END_TOLERANCE = 2e-5
-_ZONES_TOLERANCE = (1e-4, 1e-5)  # of bounds, for gentle and for other shears; what is left out is some 5e-6
+_ZONES_TOLERANCE = 6e-7, (1e-5, 3e-4)  # of a bound that is the looser the smaller the shear; the rest is below 1e-5
 _LINES = (0.4, 0.8)  # in units of the residual grid's Nyquist frequency
 _KERNEL_BEYOND = 0.25  # the quintic kernel's transform, on average beyond that frequency where it passes anything
 
@@ -102,5 +102,6 @@ def zones_count(
     k, _, beyond = psf.tail(pixel_scale)
     longest = np.sqrt(np.square(jacobian).sum(axis=1).max(axis=1))  # of the two columns
     passed = np.interp(math.pi / (grid_scale * longest), k, beyond)
-    tolerance = np.where(gentle_shear(jacobian), *_ZONES_TOLERANCE)
+    scale, limits = _ZONES_TOLERANCE
+    tolerance = np.clip(scale / np.maximum(row_shear(jacobian), 1e-6) ** 2, *limits)
     return np.asarray(_KERNEL_BEYOND * passed * lines[1] > tolerance * peak)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from skyloom.physics.kgrid import KGrid
 from skyloom.physics.residual import residual_transform
 
-__all__ = ["GeneralResidual", "general_residual", "gentle_shear"]
+__all__ = ["GeneralResidual", "general_residual", "gentle_shear", "row_shear"]
 
 _GENTLE = 0.25  # shear below which rows padded to half as much again hold all of a grid
 
@@ -77,11 +77,15 @@ class GeneralResidual:
         return real, imag
 
 
+def row_shear(jacobian: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The shear that maps ask of the rows of their grids, 0 to 1; shapes (N, 2, 2) and (N,)."""
+    first = np.abs(jacobian[:, 0])
+    return np.asarray(first.min(axis=1) / np.maximum(first.max(axis=1), 1e-300))
+
+
 def gentle_shear(jacobian: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether the shear that maps ask of the rows of their grids is small; shapes (N, 2, 2) and (N,)."""
-    turn = np.abs(jacobian[:, 0, 1]) > np.abs(jacobian[:, 0, 0])
-    across, along = np.where(turn[:, None], jacobian[:, 0, ::-1], jacobian[:, 0]).T[::-1]
-    return np.asarray(np.abs(across) <= _GENTLE * np.abs(along))
+    """Whether that shear is small, shape (N,)."""
+    return np.asarray(row_shear(jacobian) <= _GENTLE)
 
 
 def general_residual(
