@@ -45,9 +45,9 @@ def residual_lines(residual: NDArray[np.float32], grid_scale: float) -> Floats:
     phase = math.pi * np.outer(np.arange(size), _LINES)
     waves = np.concatenate([np.cos(phase), np.sin(phase)], axis=1).astype(np.float32)
     # a product for each galaxy, whose last digits then don't depend on the others
-    lines = np.stack([residual @ waves, (waves.T @ residual).transpose(0, 2, 1)])
-    spectrum = np.abs(np.fft.fft(lines[..., :2] + 1j * lines[..., 2:], axis=2))
-    return np.asarray(spectrum.max(axis=(0, 2)).T * grid_scale**2)
+    lines = np.stack([(residual @ waves).transpose(0, 2, 1), waves.T @ residual])
+    spectrum = np.abs(np.fft.fft(lines[:, :, :2] + 1j * lines[:, :, 2:]))
+    return np.asarray(spectrum.max(axis=(0, 3)).T * grid_scale**2)
 
 
 def ends_early(
@@ -104,4 +104,5 @@ def zones_count(
     passed = np.interp(math.pi / (grid_scale * longest), k, beyond)
     scale, limits = _ZONES_TOLERANCE
     tolerance = np.clip(scale / np.maximum(row_shear(jacobian), 1e-6) ** 2, *limits)
-    return np.asarray(_KERNEL_BEYOND * passed * lines[1] > tolerance * peak)
+    triangular = jacobian[:, 0, 1] == 0  # whose transforms repeat as they should
+    return np.asarray(~triangular & (_KERNEL_BEYOND * passed * lines[1] > tolerance * peak))

@@ -84,9 +84,12 @@ def residual_reach(
         parts = [slice(i, i + _AT_ONCE) for i in range(0, len(residual), _AT_ONCE)]
         found = [residual_reach(residual[p], grid_scale, jacobian[p], [t[p] for t in thresholds]) for p in parts]
         return [np.concatenate(one) for one in zip(*found, strict=True)]
-    half = np.abs(np.arange(residual.shape[-1]) - (residual.shape[-1] - 1) / 2) + 1
+    count = (residual.shape[-1] + 1) // 2
+    half = np.arange(count) + (residual.shape[-1] % 2 == 0) / 2 + 1  # of the upper right quadrant
     radius = torch.from_numpy(np.hypot(half, half[:, None]).astype(np.float32))
     size = torch.from_numpy(residual).abs()  # torch's reductions are several times faster than NumPy's
+    size = torch.maximum(size[:, -count:], size[:, :count].flip(1))
+    size = torch.maximum(size[:, :, -count:], size[:, :, :count].flip(2))
     along_x, along_y = size.amax(1).numpy(), size.amax(2).numpy()
     reach = []
     for threshold in thresholds:
