@@ -33,6 +33,7 @@ from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import LatentPrior
 from skyloom.generators.cvae.reencode import encode_cutouts
 from skyloom.generators.cvae.refine import REFINE_STEPS, refined_posterior
+from skyloom.generators.cvae.sampler import Sampler
 from skyloom.generators.cvae.structure_scale import scaled_maps, shared_conditions, structure_scale
 from skyloom.generators.density import ConditionDensity
 from skyloom.generators.ranges import apply_policy
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CVAEGenerator"]
 
-BATCH = 8
+BATCH = 16
 """Galaxies the networks see at a time, always: a network's last digits change with the size of its batch."""
 
 
@@ -71,6 +72,7 @@ class CVAEGenerator:
     ) -> None:
         self.encoder, self.decoder, self.prior, self.card = encoder.eval(), decoder.eval(), prior, card
         self.density = density
+        self._sampler: Sampler | None = None
         self._grid = FastGrid(GridGeometry.of(grid_points(GRID_SIZE, GRID_SCALE, torch.zeros(1))))
 
     @property
@@ -126,20 +128,21 @@ class CVAEGenerator:
             angle = torch.from_numpy(grid_angle(asked.q, axis_angle(asked.beta))).float()
             n = torch.tensor(asked.sersic_n, dtype=torch.float32)
             log_scale = torch.from_numpy(np.log(structure_scale(conditions, rows))).float()
-            residual[rows] = self._residuals(y, shared, noise[chosen], n, angle, log_scale, temperature)
+            inputs = (y, shared, noise[chosen], n, angle, log_scale)
+            for start in range(0, len(rows), BATCH):
+                part = [_padded(t[start : start + BATCH]) for t in inputs]
+                residual[rows[start : start + BATCH]] = self._residuals(part, temperature)[: len(rows) - start]
         return self._batch(conditions, residual, drawn_from, seed)
 
     @torch.inference_mode()
-    def _residuals(
-        self, y: Tensor, shared: Tensor, noise: Tensor, n: Tensor, angle: Tensor, log_scale: Tensor, temperature: float
-    ) -> NDArray[np.float32]:
-        parts = []
-        for start in range(0, len(y), BATCH):
-            pieces = [_padded(t[start : start + BATCH]) for t in (y, shared, noise, n, angle, log_scale)]
-            z, mirrored = self.prior.draw(without_band(pieces[1]), pieces[2], temperature)
-            f = scaled_maps(self.decoder(z, pieces[0]), pieces[5].exp())
-            parts.append(self.drawn(f, pieces[3], pieces[4], mirrored))
-        return torch.cat(parts)[: len(y)].numpy()
+    def _residuals(self, inputs: Sequence[Tensor], temperature: float) -> NDArray[np.float32]:
+        """Residual grids of `BATCH` galaxies."""
+        y, shared, noise, n, angle, log_scale = inputs
+        if self._sampler is None:
+            self._sampler = Sampler(self.decoder, self.prior)
+        z, mirrored = self._sampler.draw(without_band(shared), noise, temperature)
+        f = scaled_maps(self._sampler.decode(z, y), log_scale.exp())
+        return self.drawn(f, n, angle, mirrored).numpy()
 
     def drawn(self, f: Tensor, sersic_n: Tensor, angle: Tensor, mirrored: Tensor) -> Tensor:
         """Residual grids of maps.
