@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyloom import Conditions, ProfileBatch, draw
-from skyloom.galsim_config.stamp_sizes import learned_stepk, stamp_sizes
+from skyloom.physics.stamp_sizes import learned_stepk, stamp_sizes
 from skyloom.profiles import Generator
 
 __all__ = ["draw_catalogue", "random_catalogue"]

@@ -36,7 +36,7 @@ class FastDecoder:
 
     def __init__(self, decoder: Decoder) -> None:
         arch = self._arch = decoder.arch
-        w, local = arch.width, arch.coarse_channels
+        local, finer = arch.coarse_channels, arch.width // 2 + arch.fine_channels
         first, second, third, fourth = decoder.convs
         assert isinstance(first, DiscConv)
         self._profile = decoder.profile
@@ -44,11 +44,9 @@ class FastDecoder:
         self._local = Convolution(first, slice(_PROFILE, _PROFILE + local), bias=False)
         self._where = Position(first, slice(_PROFILE + local, None), LATENT_ROWS, LATENT_COLUMNS)
         self._convs: list[Callable[[Tensor], Tensor]] = [
-            Convolution(second), Convolution(third, slice(w // 2), bias=False), Convolution(fourth),
+            Convolution(second), Convolution(third, slice(finer), bias=False), Convolution(fourth),
         ]  # fmt: skip
-        self._where_fine = Position(
-            third, slice(w // 2 + arch.fine_channels, None), 2 * LATENT_ROWS, 2 * LATENT_COLUMNS
-        )
+        self._where_fine = Position(third, slice(finer, None), 2 * LATENT_ROWS, 2 * LATENT_COLUMNS)
         self._modulations = Modulations(decoder.norms, decoder.films)
         self._groups = self._modulations.groups
         self._out = Convolution(decoder.out)
