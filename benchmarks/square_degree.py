@@ -3,8 +3,8 @@
     python benchmarks/square_degree.py [--galaxies 100000] [--workers 1,2] [--folder DIR]
 
 Euclid-like files of 6000 x 6000 pixels, sky and noise included, made by `skyloom render`. The last run's summary is
-printed as `render_summary.json` has it; pixels of runs are compared by the SHA-256 in the files' receipts. The images are
-removed afterwards unless a folder is given (some 6 GB a run).
+printed as `render_summary.json` has it; pixels of runs are compared by the SHA-256 in the files' receipts. The images
+are removed afterwards unless a folder is given (some 6 GB a run).
 """
 
 from __future__ import annotations
