@@ -2,9 +2,9 @@
 
     python scripts/heldout.py build/cosmos/*.h5 --model cosmos -o heldout.png
 
-Cutouts of the model's own test split are chosen; the split is by patch of sky. With `--independent` the figures are those
-of a likelihood that takes pixels as independent of each other, without upper limits and with floors of 3 %: nats that can
-be compared with work that does not make noise white. Correlated noise counts more than it should there.
+Cutouts of the model's own test split are chosen; the split is by patch of sky. With `--independent` the figures are
+those of a likelihood that takes pixels as independent of each other, without upper limits and with floors of 3 %: nats
+that can be compared with work that does not make noise white. Correlated noise counts more than it should there.
 """
 
 from __future__ import annotations
