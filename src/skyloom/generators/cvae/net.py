@@ -192,10 +192,9 @@ class Decoder(nn.Module):
         for level, (conv, norm, film) in enumerate(zip(self.convs, self.norms, self.films, strict=True)):
             if level == 2:
                 x = upsample(x)
-                found = (
-                    [F.pixel_shuffle(fine, 2)] if self.arch.fine_channels else []
-                )  # shuffling nothing has no gradient
-                x = torch.cat([x, *found, position_channels(x.shape[2], x.shape[3], q)], 1)
+                where = position_channels(x.shape[2], x.shape[3], q)
+                # torch cannot differentiate the shuffling of no channels
+                x = torch.cat([x, F.pixel_shuffle(fine, 2), where] if self.arch.fine_channels else [x, where], 1)
             x = F.silu(film(norm(conv(x)), h))
         f = F.pixel_shuffle(self.out(x), 2)[:, 0]
         f = self.arch.f_max * torch.tanh(f / self.arch.f_max) * self.edge
