@@ -1,8 +1,8 @@
 """The conditional VAE on a Cartesian map of the disc, for comparison with the log-polar one (`scripts/ablations.py`).
 
-48 x 48 nodes over +-4.5 half-light radii and 4 x 12 x 12 local latents, about as many as the log-polar map has (32 x 64
-and 4 x 8 x 16). The same depth, widths, modulation and radial profile; convolutions are padded with zeros, and the
-position channels are x, y and r.
+48 x 48 nodes over +-4.5 half-light radii, 4 x 12 x 12 local latents and 24 x 24 fine ones, about as many as the
+log-polar map has (32 x 64; 4 x 8 x 16 and 16 x 32). The same depth, widths, modulation and radial profile; convolutions
+are padded with zeros, and the position channels are x, y and r.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from skyloom.generators.cvae import instrument, train
 from skyloom.generators.cvae.features import WIDTH
 from skyloom.generators.cvae.frame import R_MAX, node_radii, outer_edge
 from skyloom.generators.cvae.layers import Film
-from skyloom.generators.cvae.net import Architecture
+from skyloom.generators.cvae.net import INPUTS, Architecture
 
 __all__ = ["SIDE", "CartesianDecoder", "CartesianEncoder", "cartesian_frame"]
 
@@ -63,36 +63,40 @@ def cartesian_frame() -> Iterator[None]:
 class CartesianEncoder(nn.Module):
     """`skyloom.generators.cvae.net.Encoder` on the Cartesian map."""
 
-    def __init__(self, arch: Architecture, inputs: int = 4) -> None:
+    def __init__(self, arch: Architecture, inputs: int = INPUTS) -> None:
         super().__init__()
-        channels = (inputs, 24, 32, 48)
+        channels = (inputs, 32, 48, 64)
         self.arch = arch
         self.convs = nn.ModuleList(nn.Conv2d(a + _POSITION, b, 4, 2, 1) for a, b in pairwise(channels))
         self.norms = nn.ModuleList(nn.GroupNorm(4, c) for c in channels[1:])
         self.films = nn.ModuleList(Film(c, WIDTH) for c in channels[1:])
-        self.hidden = nn.Sequential(nn.Linear(2 * 48 * 4, 128), nn.SiLU(), nn.Dropout(0.2))
+        self.more = nn.ModuleList(nn.Conv2d(c, c, 3, padding=1) for c in channels[1:])
+        self.hidden = nn.Sequential(nn.Linear(2 * 64 * 4, 128), nn.SiLU(), nn.Dropout(0.2))
         self.globals = nn.Linear(128, 2 * arch.global_latents)
-        self.local = nn.Sequential(
-            nn.Conv2d(32 + 48 + _POSITION, 48, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(48, 2 * arch.local_channels, 3, padding=1),
-        )
-        for name, weights in [*self.globals.named_parameters(), *self.local[2].named_parameters()]:
+        self.local_hidden = nn.Conv2d(48 + 64 + _POSITION, 64, 3, padding=1)
+        self.local = nn.Conv2d(64, 2 * arch.coarse_channels, 3, padding=1)
+        self.fine_hidden = nn.Conv2d(32 + 64 + _POSITION, 48, 3, padding=1)
+        self.fine = nn.Conv2d(48, 2 * arch.fine_channels, 3, padding=1)
+        heads = (self.globals, self.local, self.fine)
+        for name, weights in (named for head in heads for named in head.named_parameters()):
             nn.init.normal_(weights, 0, 0.01) if name == "weight" else nn.init.zeros_(weights)
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance (B, latents) of maps x (B, inputs, SIDE, SIDE) and features y (B, WIDTH)."""
         levels = []
-        for conv, norm, film in zip(self.convs, self.norms, self.films, strict=True):
+        for conv, norm, film, more in zip(self.convs, self.norms, self.films, self.more, strict=True):
             x = F.silu(film(norm(conv(_placed(x))), y))
+            x = x + F.silu(more(x))
             levels.append(x)
         quarters = x.unflatten(3, (2, -1)).unflatten(2, (2, -1))  # (B, C, 2, h, 2, w): pooled in each quadrant
         pooled = torch.cat([quarters.mean((3, 5)), quarters.std((3, 5))], 1).flatten(1)
-        mean_g, precision_g = self.globals(self.hidden(pooled)).chunk(2, 1)
-        both = torch.cat([levels[1], _upsampled(x)], 1)
-        mean_l, precision_l = self.local(_placed(both)).chunk(2, 1)
-        log_precision = torch.cat([precision_g, precision_l.flatten(1)], 1) - 2
-        return torch.cat([mean_g, mean_l.flatten(1)], 1), -F.softplus(log_precision.clamp(-6, 8))
+        told = [self.globals(self.hidden(pooled)).chunk(2, 1)]
+        h = F.silu(self.local_hidden(_placed(torch.cat([levels[1], _upsampled(x)], 1))))
+        told.append(self.local(h).chunk(2, 1))
+        h = F.silu(self.fine_hidden(_placed(torch.cat([levels[0], _upsampled(h)], 1))))
+        told.append([F.pixel_unshuffle(part, 2) for part in self.fine(h).chunk(2, 1)])
+        mean, log_precision = (torch.cat([part.flatten(1) for part in parts], 1) for parts in zip(*told, strict=True))
+        return mean, -F.softplus((log_precision - 1).clamp(-6, 9))
 
 
 class CartesianDecoder(nn.Module):
@@ -106,7 +110,7 @@ class CartesianDecoder(nn.Module):
         self.arch = arch
         w, context = arch.width, WIDTH + arch.global_latents
         self.profile = nn.Linear(context, 24 * _KNOTS)
-        inputs = (24 + arch.local_channels + _POSITION, w, w // 2 + _POSITION, w // 2)
+        inputs = (24 + arch.coarse_channels + _POSITION, w, w // 2 + arch.fine_channels + _POSITION, w // 2)
         outputs = (w, w // 2, w // 2, w // 2)
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(inputs, outputs, strict=True))
         self.norms = nn.ModuleList(nn.GroupNorm(4, c) for c in outputs)
@@ -123,10 +127,12 @@ class CartesianDecoder(nn.Module):
         g, side = self.arch.global_latents, LATENT_SIDE
         h = torch.cat([z[:, :g], y], 1)
         profile = (F.silu(self.profile(h)).view(-1, 24, _KNOTS) @ self.spread).view(-1, 24, side, side)
-        x = _placed(torch.cat([profile, z[:, g:].reshape(-1, self.arch.local_channels, side, side)], 1))
+        local = z[:, g:].reshape(-1, self.arch.local_channels, side, side)
+        coarse, fine = local.split([self.arch.coarse_channels, 4 * self.arch.fine_channels], 1)
+        x = _placed(torch.cat([profile, coarse], 1))
         for level, (conv, norm, film) in enumerate(zip(self.convs, self.norms, self.films, strict=True)):
             if level == 2:
-                x = _placed(_upsampled(x))
+                x = _placed(torch.cat([_upsampled(x), F.pixel_shuffle(fine, 2)], 1))
             x = F.silu(film(norm(conv(x)), h))
         f = F.pixel_shuffle(self.out(x), 2)[:, 0]
         return self.arch.f_max * torch.tanh(f / self.arch.f_max) * self.edge

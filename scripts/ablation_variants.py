@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from skyloom.generators.cvae.build import Splits
 from skyloom.generators.cvae.data import Stamps
-from skyloom.generators.cvae.evidence import kl_divergence, model_images, posterior_of
+from skyloom.generators.cvae.evidence import kl_divergence, posterior_of
 from skyloom.generators.cvae.features import FEATURES, WIDTH
+from skyloom.generators.cvae.images import model_images
 from skyloom.generators.cvae.likelihood import Likelihood, log_likelihood
+from skyloom.generators.cvae.net import Architecture
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.train import Trainer, TrainingConfig
 from skyloom.stamps import Cutout
@@ -42,6 +44,8 @@ class Variant:
         In place of the default of `TrainingConfig`.
     stamps : float
         Multiplies the batch.
+    architecture : Architecture, optional
+        In place of the default.
     wire : callable
         Changes a new trainer.
     frame : callable
@@ -52,13 +56,15 @@ class Variant:
     prepare: Callable[[Sequence[Cutout]], Stamps] = Stamps.from_cutouts
     simulated: float | None = None
     stamps: float = 1.0
+    architecture: Architecture | None = None
     wire: Callable[[Trainer], None] = field(default=lambda trainer: None)
     frame: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def config(self, steps: int, batch: int, seed: int) -> TrainingConfig:
         """How it is trained."""
         config = TrainingConfig(steps=steps, batch=round(batch * self.stamps), seed=seed)
-        return config if self.simulated is None else replace(config, simulated=self.simulated)
+        changed = {"simulated": self.simulated, "architecture": self.architecture}
+        return replace(config, **{name: value for name, value in changed.items() if value is not None})
 
 
 def without_instrument(cutouts: Sequence[Cutout]) -> Stamps:
@@ -94,6 +100,7 @@ VARIANTS: dict[str, Variant] = {
     "full": Variant("full model"),
     "no_instrument": Variant("no instrument in the likelihood", without_instrument),
     "no_conditions": Variant("no conditions in the networks", wire=blank_conditions),
+    "coarse": Variant("no finer grid of latents", architecture=Architecture(local_channels=4, fine_channels=0)),
     "diluted": Variant("diluted likelihood, not whitened", diluted),
     "each_band": Variant("each band a galaxy of its own", each_alone, stamps=STAMPS_A_GALAXY),
     "no_simulations": Variant("no simulations", simulated=0.0),

@@ -15,7 +15,7 @@ from skyloom.generators.cvae.flow_train import FlowTrainer, fit_flow_prior
 from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Architecture, Decoder
 from skyloom.generators.cvae.prior import Posteriors
 
-ARCH = Architecture(global_latents=2, local_channels=1)
+ARCH = Architecture(global_latents=2, local_channels=1, fine_channels=0)
 CONFIG = FlowConfig(
     flow=FlowArchitecture(width=8, blocks=1, context=16, heads=2),
     first_steps=5, steps=4, rounds=2, distil_steps=4, pairs=20, batch=8, levels=3, sampler_steps=2, checkpoint_every=3,
@@ -122,7 +122,7 @@ def test_a_flow_learns_waves_that_noisy_posteriors_show(tmp_path):
 
 def test_latents_of_a_known_map_draw_it():
     torch.manual_seed(5)
-    arch = Architecture(global_latents=2, local_channels=1, width=16)
+    arch = Architecture(global_latents=2, local_channels=1, fine_channels=0, width=16)
     decoder = Decoder(arch).eval()
     for weights in decoder.out.parameters():
         weights.data *= 20

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import skyloom.physics.draw as draw_module
+import skyloom.physics.draw_groups as draw_groups
 from skyloom.errors import BadInputError, RenderError
 from skyloom.physics.draw import draw
 
@@ -184,7 +184,7 @@ def test_absurd_sizes_are_refused_before_anything_is_allocated(monkeypatch):
     def never(*args, **kwargs):
         raise AssertionError("allocated")
 
-    monkeypatch.setattr(draw_module, "draw_arrays", never)
+    monkeypatch.setattr(draw_groups, "draw_levels", never)
     with pytest.raises(RenderError, match="galaxy 0 .* is too large to draw"):
         draw(make(1.0, 5000.0), GAUSSIAN, pixel_scale=0.2, stamp_size=16)
     with pytest.raises(RenderError, match="too large to draw"):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-__all__ = ["aperture_weights", "band_limit", "interpolate", "oversample", "ring_weights"]
+__all__ = ["aperture_weights", "band_limit", "folded", "interpolate", "oversample", "ring_weights"]
 
 _QUINTIC = galsim.Quintic()
 _REACH = 3  # the kernel is zero beyond three grid points
@@ -154,6 +154,8 @@ def aperture_weights(size: int, grid_scale: float) -> tuple[Floats, NDArray[np.f
 def ring_weights(size: int, grid_scale: float) -> tuple[Floats, csr_array]:
     """The radii of `aperture_weights`, and weights of the rings between them, whose cumulative sums are the circles.
 
+    Circles look alike in all four quadrants, so the weights are those of one, for residuals `folded` into it.
+
     Parameters
     ----------
     size : int
@@ -164,7 +166,21 @@ def ring_weights(size: int, grid_scale: float) -> tuple[Floats, csr_array]:
     Returns
     -------
     radii : ndarray, shape (K,)
-    rings : csr_array of float32, shape (K, G * G)
+    rings : csr_array of float32, shape (K, H * H)
+        H is G / 2, rounded up.
     """
     radii, weights = aperture_weights(size, grid_scale)
-    return radii, csr_array(np.diff(weights, axis=0, prepend=np.float32(0)))
+    half = (size + 1) // 2
+    quadrant = weights.reshape(-1, size, size)[:, size - half :, size - half :].copy()
+    if size % 2:  # the middle is in both halves
+        quadrant[:, 0] /= 2
+        quadrant[:, :, 0] /= 2
+    rings = np.diff(quadrant.reshape(len(radii), -1), axis=0, prepend=np.float32(0))
+    return radii, csr_array(rings)
+
+
+def folded(residual: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sum of the four quadrants of residuals, each from the centre outwards: from (N, G, G) to (N, H, H)."""
+    half = (residual.shape[-1] + 1) // 2
+    by_row = residual[:, residual.shape[-1] - half :] + residual[:, half - 1 :: -1]
+    return by_row[:, :, by_row.shape[-1] - half :] + by_row[:, :, half - 1 :: -1]

@@ -104,9 +104,12 @@ def _on_sky(stamps: list[DeferredStamp]) -> _Sky:
     starts = dict(zip(batches, np.cumsum([0, *(len(b) for b in batches.values())]), strict=False))
     rows = np.array([starts[id(s.galaxy.slot.batch)] + s.galaxy.slot.row for s in stamps])
 
+    in_order = bool((rows == np.arange(len(rows))).all())
+
     def column(name: str) -> Any:
         values = [np.asarray(getattr(b, name)) for b in batches.values()]
-        return (values[0] if len(values) == 1 else np.concatenate(values))[rows]
+        whole = values[0] if len(values) == 1 else np.concatenate(values)
+        return whole if in_order and len(rows) == len(whole) else whole[rows]  # residuals are large
 
     head = next(iter(batches.values()))
     jacobian, offset, flux = column("jacobian"), column("offset"), column("flux")

@@ -25,9 +25,9 @@ from skyloom.galsim_config.truth_table import fill_truth_tables
 
 __all__ = ["LearnedScatteredBuilder"]
 
-_BATCH_SIZE = 256
+_BATCH_SIZE = 1024
 _OBJECTS_AT_ONCE = 4096  # of several processes, whose stamps all come back before they are added
-_MAX_HELD = 1024  # GalSim's own stamps that wait for their turn
+_MAX_HELD = 2048  # GalSim's own stamps that wait for their turn
 
 
 @dataclass(frozen=True)

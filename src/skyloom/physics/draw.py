@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import galsim
@@ -12,23 +12,18 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from skyloom.errors import BadInputError, RenderError
-from skyloom.physics.draw_arrays import draw_arrays
-from skyloom.physics.kgrid import KGrid
+from skyloom.physics.bandwidth import EARLY_END
+from skyloom.physics.draw_groups import CopiesLight, Group, Kind, View, draw_group, fourier_parts
+from skyloom.physics.general_map import gentle_shear
 from skyloom.physics.plan import plan_samples
-from skyloom.physics.psf import prepared, psf_otf
+from skyloom.physics.psf import prepared
 from skyloom.physics.tables import SERSIC_N_RANGE
-from skyloom.physics.wings import copies_light
 
 __all__ = ["Drawable", "draw"]
 
 MAX_STAMP_SIZE = 8192
 MAX_PIXELS = 2**31
 """Pixels of one call's result: 8 GiB."""
-
-_GALAXIES_AT_ONCE = 32
-_COPIES_AT_ONCE = 64
-_MULTIPLE = 4
-_GRID_POINTS_AT_ONCE = 16 * 2 * 128 * 128  # some MB of temporaries, to stay in the processor's caches
 
 
 class Drawable(Protocol):
@@ -109,112 +104,34 @@ def draw(
         psfs = {wcs.toImage(p): rows for p, rows in psfs.items()}
         inverse = wcs.inverse().getMatrix()
         jacobian, offset = inverse @ jacobian, offset @ inverse.T
-    kind = _Kind(dtype, torch.device(device))
+    kind = Kind(dtype, torch.device(device))
     with torch.inference_mode():
         for profile, rows in psfs.items():
             one = prepared(profile)
-            residual = None if batch.residual is None else batch.residual[rows]
-            samples, copies_seen = plan_samples(
+            residual = batch.residual  # whose copies cost
+            if residual is not None and len(psfs) > 1:
+                residual = residual[rows]
+            plan = plan_samples(
                 one, pixel_scale=scale, stamp_size=stamp_size, sersic_n=n[rows], jacobian=jacobian[rows],
                 offset=offset[rows], residual=residual, grid_scale=batch.grid_scale,
             )  # fmt: skip
-            for size in np.unique(samples):
-                grid = one.grid(int(size))
-                view = _View(grid, psf_otf(one, grid, pixel_scale=scale, pixel=pixel), scale, stamp_size)
-                group = _Group(batch.residual, batch.grid_scale, n, jacobian, offset, amplitude)
-                _draw_group(group, rows[samples == size], view, kind, out)
-                _subtract_copies(group, rows[(samples == size) & copies_seen], view, kind, out)
+            galaxies = Group(batch.residual, batch.grid_scale, n, jacobian, offset, amplitude)
+            kinds = np.stack([plan.samples, plan.core, plan.early, plan.zones, gentle_shear(jacobian[rows])])
+            light = CopiesLight()
+            for way in np.unique(kinds, axis=1).T:
+                samples, core, early, zones, gentle = way.tolist()
+                chosen = (kinds == way[:, None]).all(axis=0)
+                end = EARLY_END * one.maxk if early else math.inf
+                parts = fourier_parts(one, samples, core, end, scale, stamp_size, pixel)
+                view = View(parts, scale, bool(zones), bool(gentle))
+                draw_group(galaxies, rows[chosen], view, kind, out)
+                light.add(view.parts[0], rows[chosen & plan.copies_seen])
+            light.subtract(galaxies, scale, kind, out)
     finite = np.isfinite(out).all(axis=(1, 2))
     if not finite.all():
         row = int(np.flatnonzero(~finite)[0])
         raise RenderError(f"galaxy {row} of the batch was drawn with values that are not finite")
     return out
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Arrays of all galaxies, and what draws them."""
-
-    residual: NDArray[np.float32] | None
-    grid_scale: float
-    sersic_n: NDArray[np.float64]
-    jacobian: NDArray[np.float64]
-    offset: NDArray[np.float64]
-    amplitude: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """Type and place of the calculation."""
-
-    dtype: torch.dtype
-    device: torch.device
-
-    def tensor(self, values: NDArray[np.floating]) -> torch.Tensor:
-        return torch.from_numpy(values).to(dtype=self.dtype, device=self.device)
-
-
-@dataclass(frozen=True)
-class _View:
-    """What galaxies on one Fourier grid are seen through."""
-
-    grid: KGrid
-    otf: NDArray[np.complex128] | NDArray[np.float64]
-    pixel_scale: float
-    stamp_size: int
-
-
-def _draw_group(group: _Group, rows: NDArray[np.int64], view: _View, kind: _Kind, out: NDArray[np.float32]) -> None:
-    """Draw the galaxies of `rows`, which share a grid, into `out`."""
-    dtype = kind.dtype.to_complex() if np.iscomplexobj(view.otf) else kind.dtype
-    otf = torch.from_numpy(view.otf).to(dtype=dtype, device=kind.device)
-    most = max(1, min(_GALAXIES_AT_ONCE, _GRID_POINTS_AT_ONCE // (2 * view.grid.size**2)))
-    if most > _MULTIPLE:
-        most -= most % _MULTIPLE
-    for chunk, full in _chunks(rows, most):
-        offset = group.offset[full]
-        images = draw_arrays(
-            None if group.residual is None else kind.tensor(group.residual[full]),
-            group.grid_scale,
-            kind.tensor(group.sersic_n[full]),
-            kind.tensor(group.jacobian[full]),
-            kind.tensor(offset) if offset.any() else None,
-            kind.tensor(group.amplitude[full]),
-            otf,
-            grid=view.grid,
-            pixel_scale=view.pixel_scale,
-            stamp_size=view.stamp_size,
-            subtract_copies=False,
-        )
-        out[chunk] = images[: len(chunk)].to(torch.float32).cpu().numpy()
-
-
-def _subtract_copies(
-    group: _Group, rows: NDArray[np.int64], view: _View, kind: _Kind, out: NDArray[np.float32]
-) -> None:
-    """Take the copies' light out of `out`; many galaxies at once, for it is cheap for each but not for few."""
-    through = float(view.otf[0, 0, 0].real)
-    for chunk, full in _chunks(rows, _COPIES_AT_ONCE):
-        copies = copies_light(
-            kind.tensor(group.sersic_n[full]),
-            kind.tensor(group.jacobian[full]),
-            kind.tensor(group.offset[full]),
-            view.grid,
-            pixel_scale=view.pixel_scale,
-            stamp_size=view.stamp_size,
-        )
-        copies = copies * (through * kind.tensor(group.amplitude[full]))[:, None, None]
-        out[chunk] -= copies[: len(chunk)].to(torch.float32).cpu().numpy()
-
-
-def _chunks(rows: NDArray[np.int64], most: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Parts of at most `most` galaxies, each as it is and filled up by repetition to a multiple of four.
-
-    Other batch sizes give other last bits, so that a galaxy would depend on its neighbours.
-    """
-    for first in range(0, len(rows), most):
-        chunk = rows[first : first + most]
-        yield chunk, np.resize(chunk, min(most, -(-len(chunk) // _MULTIPLE) * _MULTIPLE))
 
 
 def _check_wcs(pixel_scale: float | None, wcs_jacobian: ArrayLike | None) -> tuple[galsim.JacobianWCS | None, float]:

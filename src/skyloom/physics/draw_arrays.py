@@ -7,16 +7,18 @@ matrix products, so that wavenumbers, pixels, shifts and aliasing need no common
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
-from skyloom.physics.general_map import general_residual_transform, turn_if_needed
+from skyloom.physics.general_map import GeneralResidual, general_residual
 from skyloom.physics.kgrid import KGrid, pixel_waves
-from skyloom.physics.residual import kernel_transform, residual_transform
+from skyloom.physics.residual import kernel_transform
 from skyloom.physics.tables import galaxy_rows, look_up, transform_table
 from skyloom.physics.wings import copies_light
 
-__all__ = ["draw_arrays"]
+__all__ = ["Level", "draw_arrays", "draw_levels"]
 
 
 def draw_arrays(
@@ -67,7 +69,114 @@ def draw_arrays(
     Tensor, shape (B, stamp_size, stamp_size)
         Flux per pixel.
     """
-    real, imag = _transforms(residual, grid_scale, sersic_n, jacobian, grid)
+    galaxies = _prepared(residual, grid_scale, sersic_n, jacobian)
+    image = _seen(galaxies, otf, offset, grid, pixel_scale, stamp_size, zones=True)
+    if subtract_copies:
+        shift = torch.zeros_like(jacobian[:, 0]) if offset is None else offset
+        copies = copies_light(sersic_n, jacobian, shift, grid, pixel_scale=pixel_scale, stamp_size=stamp_size)
+        through = otf.real if otf.is_complex() else otf
+        image = image - copies * through[..., 0, 0, 0].reshape(-1, 1, 1)
+    return image * amplitude[:, None, None]
+
+
+@dataclass(frozen=True)
+class Level:
+    """A part of the wavenumbers, and the part of the stamp in which it is seen.
+
+    Parameters
+    ----------
+    otf : Tensor, real or complex, shape (2, size, size)
+        From `psf_otf` on `grid`, its windows included.
+    grid : KGrid
+    stamp_size : int
+        Pixels.
+    """
+
+    otf: torch.Tensor
+    grid: KGrid
+    stamp_size: int
+
+
+def draw_levels(
+    residual: torch.Tensor | None,
+    grid_scale: float,
+    sersic_n: torch.Tensor,
+    jacobian: torch.Tensor,
+    offset: torch.Tensor | None,
+    amplitude: torch.Tensor,
+    levels: Sequence[Level],
+    *,
+    pixel_scale: float,
+    zones: bool,
+    gentle: bool,
+) -> torch.Tensor:
+    """Draw galaxies whose wavenumbers are parted; the light of periodic copies stays in.
+
+    Parameters
+    ----------
+    residual, grid_scale, sersic_n, jacobian, offset, amplitude, pixel_scale
+        As for `draw_arrays`.
+    levels : sequence of Level
+        The first has the whole stamp, others smaller ones about the same centre (of the same parity).
+    zones : bool
+        Whether general maps ask for what lies beyond the residual grid's Nyquist frequency.
+    gentle : bool
+        Whether all maps pass `skyloom.physics.general_map.gentle_shear`.
+
+    Returns
+    -------
+    Tensor, shape (B, stamp_size, stamp_size)
+        Of the first level's stamp, flux per pixel.
+    """
+    galaxies = _prepared(residual, grid_scale, sersic_n, jacobian, gentle=gentle)
+    image: torch.Tensor | None = None
+    for level in levels:
+        part = _seen(galaxies, level.otf, offset, level.grid, pixel_scale, level.stamp_size, zones=zones)
+        if image is None:
+            image = part
+            continue
+        first = (image.shape[1] - level.stamp_size) // 2
+        image[:, first : first + level.stamp_size, first : first + level.stamp_size] += part
+    assert image is not None
+    return image * amplitude[:, None, None]
+
+
+@dataclass(frozen=True)
+class _Galaxies:
+    """What is the same of galaxies on every Fourier grid."""
+
+    rows: torch.Tensor
+    slopes: torch.Tensor
+    jacobian: torch.Tensor
+    residual: GeneralResidual | None
+    grid_scale: float
+
+
+def _prepared(
+    residual: torch.Tensor | None,
+    grid_scale: float,
+    sersic_n: torch.Tensor,
+    jacobian: torch.Tensor,
+    *,
+    gentle: bool = False,
+) -> _Galaxies:
+    rows = galaxy_rows(transform_table(), sersic_n)
+    general = None if residual is None else general_residual(residual, jacobian, grid_scale, gentle=gentle)
+    return _Galaxies(rows, rows.diff(dim=1), jacobian, general, grid_scale)
+
+
+def _seen(
+    galaxies: _Galaxies,
+    otf: torch.Tensor,
+    offset: torch.Tensor | None,
+    grid: KGrid,
+    pixel_scale: float,
+    stamp_size: int,
+    *,
+    zones: bool,
+) -> torch.Tensor:
+    """Pixels of galaxies through an OTF, for flux 1 of the Sersic part."""
+    real, imag = _transforms(galaxies, grid, zones=zones)
     if otf.is_complex():
         o_real, o_imag = otf.real, otf.imag
         if imag is None:
@@ -78,24 +187,12 @@ def draw_arrays(
         real = real * otf
         imag = None if imag is None else imag * otf
     waves = pixel_waves(grid, pixel_scale, stamp_size, real.dtype, str(real.device))
-    image = _to_pixels(real, imag, offset, grid, waves)
-    if subtract_copies:
-        shift = torch.zeros_like(jacobian[:, 0]) if offset is None else offset
-        copies = copies_light(sersic_n, jacobian, shift, grid, pixel_scale=pixel_scale, stamp_size=stamp_size)
-        through = otf.real if otf.is_complex() else otf
-        image = image - copies * through[..., 0, 0, 0].reshape(-1, 1, 1)
-    return image * amplitude[:, None, None]
+    return _to_pixels(real, imag, offset, grid, waves)
 
 
-def _transforms(
-    residual: torch.Tensor | None,
-    grid_scale: float,
-    sersic_n: torch.Tensor,
-    jacobian: torch.Tensor,
-    grid: KGrid,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _transforms(galaxies: _Galaxies, grid: KGrid, *, zones: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Real and imaginary part of the galaxies' transforms, for flux 1 of the Sersic part: (B, 2, size, size)."""
-    table = transform_table()
+    table, jacobian = transform_table(), galaxies.jacobian
     k = grid.wavenumbers(jacobian)
     signed = torch.stack([k, -k])[:, None, :]  # (2, 1, size): both signs of k_x
     # 1 + |J^T k|^2 / x0^2 as a quadratic form in k
@@ -104,22 +201,16 @@ def _transforms(
     square = torch.addcmul(
         form[:, 0, 0] * k.square() + (form[:, 1, 1] * k.square()[:, None] + 1), 2 * form[:, 0, 1], cross
     )
-    sersic = look_up(galaxy_rows(table, sersic_n), torch.log(square) * (1 / table.t_step))
-    if residual is None:
+    sersic = look_up(galaxies.rows, torch.log(square) * (1 / table.t_step), galaxies.slopes)
+    if galaxies.residual is None:
         return sersic, None
-    triangular = not jacobian.requires_grad and not bool(jacobian[:, 0, 1].any())
-    if not triangular:
-        residual, jacobian = turn_if_needed(residual, jacobian)
-    per_point = jacobian * grid_scale
-    j = per_point[:, :, :, None, None, None]
+    j = galaxies.residual.jacobian[:, :, :, None, None, None]
     k_x = j[:, 0, 0] * signed + j[:, 1, 0] * k[:, None]
-    if triangular:
-        k_y = j[:, 1, 1] * k[:, None]
-        real, imag = residual_transform(residual, per_point, grid)
-    else:
-        k_y = j[:, 0, 1] * signed + j[:, 1, 1] * k[:, None]
-        real, imag = general_residual_transform(residual, per_point, grid, k_x / (2 * math.pi))
-    kernel = kernel_transform(k_x) * (grid_scale**2 * kernel_transform(k_y))
+    k_y = j[:, 1, 1] * k[:, None]
+    if galaxies.residual.shear is not None:
+        k_y = k_y + j[:, 0, 1] * signed
+    real, imag = galaxies.residual.transform(grid, k_x * (1 / (2 * math.pi)) if zones else None)
+    kernel = kernel_transform(k_x) * (galaxies.grid_scale**2 * kernel_transform(k_y))
     return torch.addcmul(sersic, kernel, real), kernel * imag
 
 

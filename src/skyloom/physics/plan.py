@@ -7,49 +7,98 @@ Each is kept below a fraction of the peak.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import gammainc, gammaincinv, gammaln
 
 from skyloom.errors import RenderError
+from skyloom.physics.bandwidth import ends_early, residual_lines, zones_count
 from skyloom.physics.psf import Psf
+from skyloom.physics.split import core_samples
 
-__all__ = ["plan_samples", "residual_reach"]
+__all__ = ["Plan", "plan_samples", "residual_reach"]
 
 _TOLERANCE = 1e-5
 _WINGS_TOLERANCE = 3e-5  # at the middle of a stamp's edge, where it is worst
 _COPIES_TOLERANCE = 2e-5  # of what is left after their subtraction
 _COPIES_NOTHING = 1e-6  # not worth a subtraction
 _COPIES_LEFT = 0.07  # of the copies' light, where the PSF changes nothing
+_FINE = 5.0  # of the tolerance: the fine part of a residual is a fraction of it
 _LADDER = 1.18
+_AT_ONCE = 32  # galaxies, to stay in the processor's caches
 _MAX_SAMPLES = 4095
 
 Floats = NDArray[np.float64]
 
 
-def residual_reach(residual: NDArray[np.floating], grid_scale: float, threshold: Floats) -> Floats:
-    """Half-size along x and y of what exceeds a threshold.
+@dataclass(frozen=True)
+class Plan:
+    """How each of N galaxies is drawn.
+
+    Parameters
+    ----------
+    samples : ndarray of int, shape (N,)
+        Odd number of the PSF's samples in the period.
+    core : ndarray of int, shape (N,)
+        The same of the small period of galaxies whose wavenumbers are parted; 0 for others.
+    copies_seen : ndarray of bool, shape (N,)
+        Whether light of periodic copies is to be subtracted.
+    early : ndarray of bool, shape (N,)
+        Whether wavenumbers up to `skyloom.physics.bandwidth.EARLY_END` of the PSF's are enough.
+    zones : ndarray of bool, shape (N,)
+        See `skyloom.physics.draw_arrays.draw_levels`.
+    """
+
+    samples: NDArray[np.int64]
+    core: NDArray[np.int64]
+    copies_seen: NDArray[np.bool_]
+    early: NDArray[np.bool_]
+    zones: NDArray[np.bool_]
+
+
+def residual_reach(
+    residual: NDArray[np.floating], grid_scale: float, jacobian: Floats, thresholds: Sequence[Floats]
+) -> list[Floats]:
+    """How far what exceeds thresholds reaches from a galaxy's centre along an axis of the image.
 
     Parameters
     ----------
     residual : ndarray, shape (N, G, G)
     grid_scale : float
         Canonical units per grid point.
-    threshold : ndarray, shape (N,)
+    jacobian : ndarray, shape (N, 2, 2)
+        Arcsec per canonical unit.
+    thresholds : sequence of ndarray, shape (N,)
         In the residual's unit.
 
     Returns
     -------
-    ndarray, shape (N, 2)
-        Canonical units.
+    list of ndarray, shape (N,)
+        Arcsec; the smaller of what a circle and a rectangle about all that exceeds a threshold say.
     """
-    half = np.abs(np.arange(residual.shape[-1]) - (residual.shape[-1] - 1) / 2) + 1
+    if len(residual) > _AT_ONCE:
+        parts = [slice(i, i + _AT_ONCE) for i in range(0, len(residual), _AT_ONCE)]
+        found = [residual_reach(residual[p], grid_scale, jacobian[p], [t[p] for t in thresholds]) for p in parts]
+        return [np.concatenate(one) for one in zip(*found, strict=True)]
+    count = (residual.shape[-1] + 1) // 2
+    half = np.arange(count) + (residual.shape[-1] % 2 == 0) / 2 + 1  # of the upper right quadrant
+    radius = torch.from_numpy(np.hypot(half, half[:, None]).astype(np.float32))
     size = torch.from_numpy(residual).abs()  # torch's reductions are several times faster than NumPy's
-    reach = np.zeros((len(residual), 2))
-    for axis in (0, 1):  # x: over rows; y: over columns
-        along = size.amax(axis + 1).numpy()
-        reach[:, axis] = grid_scale * np.where(along > threshold[:, None], half, 0).max(axis=1)
+    size = torch.maximum(size[:, -count:], size[:, :count].flip(1))
+    size = torch.maximum(size[:, :, -count:], size[:, :, :count].flip(2))
+    along_x, along_y = size.amax(1).numpy(), size.amax(2).numpy()
+    reach = []
+    for threshold in thresholds:
+        x, y = (np.where(a > threshold[:, None], half, 0).max(axis=1) for a in (along_x, along_y))
+        seen = size > torch.from_numpy(threshold.astype(np.float32))[:, None, None]
+        r = (seen * radius).amax((1, 2)).numpy()
+        rectangle = np.abs(jacobian) @ np.stack([x, y], axis=1)[:, :, None]
+        circle = np.linalg.norm(jacobian, axis=2) * r[:, None]
+        reach.append(grid_scale * np.minimum(rectangle[:, :, 0], circle).max(axis=1))
     return reach
 
 
@@ -63,8 +112,8 @@ def plan_samples(
     offset: Floats,
     residual: NDArray[np.floating] | None = None,
     grid_scale: float = 0.0,
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Odd number of samples of `psf` in the period each galaxy needs, and whether copies of it are seen then.
+) -> Plan:
+    """The periods that galaxies need, and how they can be drawn then.
 
     Parameters
     ----------
@@ -73,11 +122,6 @@ def plan_samples(
         Arcsec, pixels.
     sersic_n, jacobian, offset, residual, grid_scale
         As for `draw_arrays`, N galaxies.
-
-    Returns
-    -------
-    samples : ndarray of int, shape (N,)
-    copies_seen : ndarray of bool, shape (N,)
 
     Raises
     ------
@@ -100,11 +144,10 @@ def plan_samples(
     # peak of the image: the flux inside the PSF's area, spread over it
     spot = 1 / psf.peak(pixel_scale)
     peak = 0.7 * gammainc(2 * n, b * (spot / np.pi / area) ** (0.5 / n)) / spot
-    reach = np.zeros(len(n))
+    reach = bright = np.zeros(len(n))
     if residual is not None:
-        extent = residual_reach(residual, grid_scale, _TOLERANCE * peak * area)
-        reach = np.abs(jacobian @ (extent[:, :, None] * [[1.0, 1.0], [1.0, -1.0]]).transpose(0, 1, 2))
-        reach = reach.max(axis=(1, 2))
+        faint = _TOLERANCE * peak * area
+        reach, bright = residual_reach(residual, grid_scale, jacobian, (faint, _FINE * faint))
     samples = np.zeros(len(n), dtype=np.int64)
     copies_seen = np.zeros(len(n), dtype=bool)
     todo = np.arange(len(n))
@@ -133,4 +176,12 @@ def plan_samples(
         copies_seen[todo[good]] = (copies > _COPIES_NOTHING * peak[i])[good]
         todo = todo[~good]
         rung *= _LADDER
-    return samples, copies_seen
+    core = core_samples(
+        psf, samples, pixel_scale=pixel_scale, stamp_size=stamp_size, sersic_n=n, jacobian=jacobian, offset=offset,
+        reach=bright, peak=peak,
+    )  # fmt: skip
+    lines = np.zeros((2, len(n))) if residual is None else residual_lines(residual, grid_scale)
+    image = {"pixel_scale": pixel_scale, "jacobian": jacobian, "peak": peak, "lines": lines}
+    early = ends_early(psf, sersic_n=n, grid_scale=grid_scale, **image)
+    zones = zones_count(psf, grid_scale=grid_scale, **image) if residual is not None else np.zeros(len(n), dtype=bool)
+    return Plan(samples, core, copies_seen, early, zones)

@@ -138,6 +138,6 @@ def _drawn(
 
 
 def _rounded_up(size: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The next of few sizes, so that stamps can be drawn together; at most a quarter larger."""
-    step = np.maximum(8, 2 ** (np.floor(np.log2(size)).astype(np.int64) - 2))
+    """The next of few sizes, so that stamps can be drawn together; at most half as large again."""
+    step = np.maximum(16, 2 ** (np.ceil(np.log2(size)).astype(np.int64) - 2))
     return np.asarray(-(-size // step) * step)

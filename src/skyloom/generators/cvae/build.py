@@ -22,6 +22,7 @@ from skyloom.generators.cvae.flow_simulated import simulated_posteriors
 from skyloom.generators.cvae.flow_train import fit_flow_prior
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import LatentPrior, Posteriors, fit_prior
+from skyloom.generators.cvae.refine import REFINE_STEPS, refined_posterior
 from skyloom.generators.cvae.simulated_stamps import with_simulated_structure
 from skyloom.generators.cvae.structure import winding
 from skyloom.generators.cvae.train import Trainer, TrainingConfig, split_of
@@ -154,7 +155,9 @@ def flow_posteriors(trainer: Trainer, stamps: Stamps, simulated: int) -> Posteri
 
 
 @torch.no_grad()
-def wound_alike(trainer: Trainer, stamps: Stamps, simulated: int | None = None) -> Posteriors:
+def wound_alike(
+    trainer: Trainer, stamps: Stamps, simulated: int | None = None, refine: int = REFINE_STEPS
+) -> Posteriors:
     """Posteriors of all galaxies and of simulated structure, each mirrored where needed so that all wind the same way.
 
     Parameters
@@ -163,6 +166,8 @@ def wound_alike(trainer: Trainer, stamps: Stamps, simulated: int | None = None) 
     stamps : Stamps
     simulated : int, optional
         How many galaxies of simulated structure; half as many as real ones by default.
+    refine : int
+        Gradient steps by which the real galaxies' posteriors are improved.
     """
     torch.manual_seed(trainer.config.seed)
     galaxies = Galaxies.of(stamps)
@@ -176,23 +181,23 @@ def wound_alike(trainer: Trainer, stamps: Stamps, simulated: int | None = None) 
         made += part.count
     rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for part_stamps, part, is_real in parts:
-        mean, log_variance, wound = _encode(trainer, part_stamps, part, mirror=False)
-        other_mean, other_variance, other_wound = _encode(trainer, part_stamps, part, mirror=True)
-        turn = (wound < other_wound)[:, None]
+        mean, log_variance = _wound_one_way(trainer, part_stamps, part, refine if is_real else 0)
         rows.append(
-            (
-                torch.where(turn, other_mean, mean),
-                torch.where(turn, other_variance, log_variance),
-                without_band(part.mean(part_stamps.features)),
-                torch.full((part.count,), is_real),
-            )
+            (mean, log_variance, without_band(part.mean(part_stamps.features)), torch.full((part.count,), is_real))
         )
     return Posteriors(*(torch.cat(values) for values in zip(*rows, strict=True)))
 
 
-def _encode(trainer: Trainer, stamps: Stamps, galaxies: Galaxies, *, mirror: bool) -> tuple[Tensor, Tensor, Tensor]:
-    mean, log_variance, _ = posterior_of(trainer.encoder, stamps, torch.arange(len(stamps)), galaxies, mirror=mirror)
-    return mean, log_variance, winding(trainer.decoder(mean, stamps.features[galaxies.first]))
+def _wound_one_way(trainer: Trainer, stamps: Stamps, galaxies: Galaxies, refine: int) -> tuple[Tensor, Tensor]:
+    """Posteriors in the frame, mirrored or not, in which each galaxy winds the way that all do."""
+    index, y = torch.arange(len(stamps)), stamps.features[galaxies.first]
+    windings = [
+        winding(trainer.decoder(posterior_of(trainer.encoder, stamps, index, galaxies, mirror=side)[0], y))
+        for side in (False, True)
+    ]
+    mirror = (windings[0] < windings[1])[galaxies.row]
+    mean, log_variance, frames = posterior_of(trainer.encoder, stamps, index, galaxies, mirror=mirror)
+    return refined_posterior(trainer.decoder, stamps, index, galaxies, (mean, log_variance), frames, steps=refine)
 
 
 def _flatten(part: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, np.ndarray]]:
@@ -245,7 +250,7 @@ def _metrics(trainer: Trainer, splits: Splits) -> dict[str, Any]:
         return {}
     torch.manual_seed(0)
     stamps = Stamps.from_cutouts(splits.test)
-    found = trainer.evidence_gain(stamps, draws=3)
+    found = trainer.evidence_gain(stamps, draws=3, refine=REFINE_STEPS)
     sources = np.array([c.source for c in splits.test])
     out: dict[str, Any] = {}
     for source in sorted(set(sources)):

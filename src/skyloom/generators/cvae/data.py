@@ -211,7 +211,7 @@ class Stamps:
             features=condition_features(conditions),
             correlation=correlation,
             independent=independent_share(correlation),
-            weight=1 / torch.sqrt(1 + excess / 500),
+            weight=1 / torch.sqrt(1 + excess / 1000),
             source=tuple(c.source for c in items),
             group=tuple(c.group for c in items),
             galaxy_id=tuple(int(c.galaxy_id) for c in items),

@@ -5,42 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skyloom.generators.cvae.data import GRID_SIZE, Stamps
-from skyloom.generators.cvae.instrument import (
-    GridGeometry,
-    Jitter,
-    encoder_input,
-    grid_points,
-    log_likelihood,
-    observe,
-    residual_grid,
-)
+from skyloom.generators.cvae.data import Stamps
+from skyloom.generators.cvae.images import model_images
+from skyloom.generators.cvae.instrument import Jitter, encoder_input, log_likelihood
 from skyloom.generators.cvae.net import Decoder, Encoder
 from skyloom.generators.cvae.posterior import Galaxies, joint_posterior
+from skyloom.generators.cvae.refine import refined_posterior
 
-__all__ = ["evidence_gain", "kl_divergence", "model_images", "model_residuals", "posterior_of"]
-
-
-def model_residuals(
-    decoder: Decoder, stamps: Stamps, index: Tensor, z: Tensor, y: Tensor, jitter: Jitter | None = None
-) -> Tensor:
-    """Residual grids of latents in the frames of stamps, shape (B, G, G)."""
-    points = grid_points(GRID_SIZE, stamps.grid_scale, stamps.angle[index])
-    return residual_grid(decoder(z, y), GridGeometry.of(points, jitter), stamps.sersic_n[index])
-
-
-def model_images(
-    decoder: Decoder, stamps: Stamps, index: Tensor, z: Tensor, y: Tensor, jitter: Jitter | None = None
-) -> Tensor:
-    """Images of latents through the stamps' instruments, shape (B, S, S)."""
-    return observe(model_residuals(decoder, stamps, index, z, y, jitter), stamps, index)
+__all__ = ["evidence_gain", "kl_divergence", "posterior_of"]
 
 
 @torch.no_grad()
 def posterior_of(
-    encoder: Encoder, stamps: Stamps, index: Tensor, galaxies: Galaxies, *, mirror: bool = False
+    encoder: Encoder, stamps: Stamps, index: Tensor, galaxies: Galaxies, *, mirror: bool | Tensor = False
 ) -> tuple[Tensor, Tensor, Jitter]:
-    """Joint posterior of galaxies (mean and log variance) and the frames of their stamps, mirrored or as they are."""
+    """Joint posterior of galaxies (mean and log variance) and the frames of their stamps, mirrored or as they are.
+
+    `mirror` is for all of them, or of each stamp, bool, shape (B,).
+    """
     frames = Jitter(stamps.q[index], mirror).spread(torch.arange(len(index)), galaxies.frame)
     told = encoder(encoder_input(stamps, index, frames), stamps.features[index])
     mean, log_variance = joint_posterior(told[0], told[1], galaxies)
@@ -54,7 +36,13 @@ def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 @torch.no_grad()
 def evidence_gain(
-    encoder: Encoder, decoder: Decoder, stamps: Stamps, draws: int = 1, galaxies: Galaxies | None = None
+    encoder: Encoder,
+    decoder: Decoder,
+    stamps: Stamps,
+    draws: int = 1,
+    galaxies: Galaxies | None = None,
+    *,
+    refine: int = 0,
 ) -> dict[str, Tensor]:
     """Held-out figures a galaxy, each of shape (galaxies.count,).
 
@@ -67,6 +55,9 @@ def evidence_gain(
         Latents drawn from the posterior for the expectation; random numbers are torch's global ones.
     galaxies : Galaxies, optional
         Stamps that share one posterior; each stamp is judged by itself when left out.
+    refine : int
+        Gradient steps that improve each galaxy's posterior (`skyloom.generators.cvae.refine`); the bound is that of
+        the encoder alone with 0.
 
     Returns
     -------
@@ -81,6 +72,9 @@ def evidence_gain(
     for index, part in everyone.batches(16):
         y = stamps.features[index]
         mean, log_variance, still = posterior_of(encoder, stamps, index, part)
+        if refine:
+            found = refined_posterior(decoder, stamps, index, part, (mean, log_variance), still, steps=refine)
+            mean, log_variance = found
         alone, chi2_alone, _ = log_likelihood(stamps.sersic[index], stamps, index)
         _, chi2, _ = log_likelihood(model_images(decoder, stamps, index, mean[part.row], y, still), stamps, index)
         expected = torch.zeros(len(index))

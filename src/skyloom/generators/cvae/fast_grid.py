@@ -8,7 +8,7 @@ from torch import Tensor
 
 from skyloom.generators.cvae.frame import COLUMNS, ROWS, sample_map
 from skyloom.generators.cvae.instrument import GridGeometry
-from skyloom.physics.sersic import sersic_surface_brightness
+from skyloom.physics.sersic import sersic_b, sersic_ln_norm
 
 __all__ = ["FastGrid"]
 
@@ -28,7 +28,7 @@ class FastGrid:
         self._size = grid.radius.shape[-1]
         window = grid.window[0].flatten()
         self._inside = torch.nonzero(window > 0)[:, 0]
-        self._radius = grid.radius[0].flatten()[self._inside]
+        self._ln_radius = grid.radius[0].flatten()[self._inside, None].clamp(min=1e-30).log()
         coordinates = grid.coordinates.reshape(1, 1, -1, 2)[:, :, self._inside]
         columns = []
         for nodes in torch.arange(ROWS * COLUMNS).split(_NODES_AT_ONCE):  # the matrix, a column a node
@@ -52,7 +52,9 @@ class FastGrid:
         Tensor, shape (B, G, G)
         """
         sampled = torch.from_numpy(self._matrix @ f.flatten(1).T.contiguous().numpy())
-        light = sersic_surface_brightness(sersic_n, self._radius[:, None]) * torch.expm1(sampled)
-        out = torch.zeros(len(f), self._size**2)
-        out[:, self._inside] = light.T
-        return out.view(-1, self._size, self._size)
+        b = sersic_b(sersic_n)
+        light = torch.exp(self._ln_radius / sersic_n)  # by galaxy in the second place, as the matrix gives them
+        light = torch.addcmul(sersic_ln_norm(sersic_n, b), light, b, value=-1).exp_().mul_(sampled.expm1_())
+        out = torch.zeros(self._size**2, len(f))
+        out[self._inside] = light
+        return out.T.reshape(-1, self._size, self._size)

@@ -16,10 +16,11 @@ from skyloom.errors import BadInputError
 from skyloom.frames import axis_angle, grid_angle, profile_jacobian
 from skyloom.generators.checkpoint import ModelCard
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions
-from skyloom.generators.cvae.evidence import evidence_gain, model_residuals, posterior_of
+from skyloom.generators.cvae.evidence import evidence_gain, posterior_of
 from skyloom.generators.cvae.fast_grid import FastGrid
 from skyloom.generators.cvae.features import condition_features, without_band
 from skyloom.generators.cvae.frame import turned_maps
+from skyloom.generators.cvae.images import model_residuals
 from skyloom.generators.cvae.importance import Sampling, log_evidence
 from skyloom.generators.cvae.instrument import (
     GridGeometry,
@@ -31,6 +32,8 @@ from skyloom.generators.cvae.net import Decoder, Encoder
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import LatentPrior
 from skyloom.generators.cvae.reencode import encode_cutouts
+from skyloom.generators.cvae.refine import REFINE_STEPS, refined_posterior
+from skyloom.generators.cvae.sampler import Sampler
 from skyloom.generators.cvae.structure_scale import scaled_maps, shared_conditions, structure_scale
 from skyloom.generators.density import ConditionDensity
 from skyloom.generators.ranges import apply_policy
@@ -43,7 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CVAEGenerator"]
 
-BATCH = 8
+BATCH = 16
 """Galaxies the networks see at a time, always: a network's last digits change with the size of its batch."""
 
 
@@ -69,6 +72,7 @@ class CVAEGenerator:
     ) -> None:
         self.encoder, self.decoder, self.prior, self.card = encoder.eval(), decoder.eval(), prior, card
         self.density = density
+        self._sampler: Sampler | None = None
         self._grid = FastGrid(GridGeometry.of(grid_points(GRID_SIZE, GRID_SCALE, torch.zeros(1))))
 
     @property
@@ -124,20 +128,21 @@ class CVAEGenerator:
             angle = torch.from_numpy(grid_angle(asked.q, axis_angle(asked.beta))).float()
             n = torch.tensor(asked.sersic_n, dtype=torch.float32)
             log_scale = torch.from_numpy(np.log(structure_scale(conditions, rows))).float()
-            residual[rows] = self._residuals(y, shared, noise[chosen], n, angle, log_scale, temperature)
+            inputs = (y, shared, noise[chosen], n, angle, log_scale)
+            for start in range(0, len(rows), BATCH):
+                part = [_padded(t[start : start + BATCH]) for t in inputs]
+                residual[rows[start : start + BATCH]] = self._residuals(part, temperature)[: len(rows) - start]
         return self._batch(conditions, residual, drawn_from, seed)
 
     @torch.inference_mode()
-    def _residuals(
-        self, y: Tensor, shared: Tensor, noise: Tensor, n: Tensor, angle: Tensor, log_scale: Tensor, temperature: float
-    ) -> NDArray[np.float32]:
-        parts = []
-        for start in range(0, len(y), BATCH):
-            pieces = [_padded(t[start : start + BATCH]) for t in (y, shared, noise, n, angle, log_scale)]
-            z, mirrored = self.prior.draw(without_band(pieces[1]), pieces[2], temperature)
-            f = scaled_maps(self.decoder(z, pieces[0]), pieces[5].exp())
-            parts.append(self.drawn(f, pieces[3], pieces[4], mirrored))
-        return torch.cat(parts)[: len(y)].numpy()
+    def _residuals(self, inputs: Sequence[Tensor], temperature: float) -> NDArray[np.float32]:
+        """Residual grids of `BATCH` galaxies."""
+        y, shared, noise, n, angle, log_scale = inputs
+        if self._sampler is None:
+            self._sampler = Sampler(self.decoder, self.prior)
+        z, mirrored = self._sampler.draw(without_band(shared), noise, temperature)
+        f = scaled_maps(self._sampler.decode(z, y), log_scale.exp())
+        return self.drawn(f, n, angle, mirrored).numpy()
 
     def drawn(self, f: Tensor, sersic_n: Tensor, angle: Tensor, mirrored: Tensor) -> Tensor:
         """Residual grids of maps.
@@ -184,8 +189,8 @@ class CVAEGenerator:
             seed=seed,
         )
 
-    @torch.inference_mode()
-    def reconstruct(self, cutouts: Sequence[Cutout]) -> ProfileBatch:
+    @torch.no_grad()
+    def reconstruct(self, cutouts: Sequence[Cutout], refine: int = REFINE_STEPS) -> ProfileBatch:
         """The profiles of real galaxies: posterior mean of the latents, on each cutout's own Sersic fit.
 
         Cutouts of one galaxy (same source and id) in several bands share one posterior.
@@ -194,6 +199,8 @@ class CVAEGenerator:
         ----------
         cutouts : sequence of Cutout
             With Sersic fits, of one stamp size.
+        refine : int
+            Gradient steps that improve each posterior beyond the encoder's guess; 0 leaves it.
 
         Returns
         -------
@@ -210,9 +217,13 @@ class CVAEGenerator:
         conditions = fitted_conditions(items)
         residuals = torch.zeros(len(stamps), GRID_SIZE, GRID_SIZE)
         amplitudes = torch.zeros(len(stamps))
+        generator = torch.Generator().manual_seed(0)
         for index, galaxies in Galaxies.of(stamps).batches(BATCH):
-            mean, _, still = posterior_of(self.encoder, stamps, index, galaxies)
-            z = mean[galaxies.row]
+            told = posterior_of(self.encoder, stamps, index, galaxies)
+            mean, _ = refined_posterior(
+                self.decoder, stamps, index, galaxies, told[:2], told[2], steps=refine, generator=generator
+            )
+            z, still = mean[galaxies.row], told[2]
             residuals[index] = model_residuals(self.decoder, stamps, index, z, stamps.features[index], still)
             amplitudes[index] = log_likelihood(observe(residuals[index], stamps, index), stamps, index)[2]
         residual_grids = residuals.numpy()
@@ -227,7 +238,7 @@ class CVAEGenerator:
         return replace(batch, offset=offset, galaxy_id=np.array([c.galaxy_id for c in items], np.int64))
 
     def held_out(
-        self, cutouts: Sequence[Cutout], draws: int = 3, together: bool = False
+        self, cutouts: Sequence[Cutout], draws: int = 3, together: bool = False, refine: int = REFINE_STEPS
     ) -> dict[str, NDArray[np.float64]]:
         """How much better than their Sersic fits the model explains cutouts, a bound on the gain in log evidence.
 
@@ -240,6 +251,8 @@ class CVAEGenerator:
         together : bool
             Judge all cutouts of one galaxy by their joint posterior: figures are then a galaxy, in the order of first
             appearance, not a cutout.
+        refine : int
+            Gradient steps that improve each posterior; 0 gives the bound of the encoder alone, which is looser.
 
         Returns
         -------
@@ -249,7 +262,8 @@ class CVAEGenerator:
         stamps = Stamps.from_cutouts(list(cutouts))
         with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not ours
             torch.manual_seed(0)
-            found = evidence_gain(self.encoder, self.decoder, stamps, draws, Galaxies.of(stamps) if together else None)
+            galaxies = Galaxies.of(stamps) if together else None
+            found = evidence_gain(self.encoder, self.decoder, stamps, draws, galaxies, refine=refine)
         return {name: values.double().numpy() for name, values in found.items()}
 
     def log_density(self, cutouts: Sequence[Cutout], samples: int = 256) -> dict[str, NDArray[np.float64]]:

@@ -21,9 +21,9 @@ from torch import Tensor
 from skyloom.errors import BadInputError
 from skyloom.generators.cvae.annealing import Gaussian, annealed_weights, estimate, plain_weights
 from skyloom.generators.cvae.data import Stamps
-from skyloom.generators.cvae.evidence import model_images
 from skyloom.generators.cvae.features import without_band
 from skyloom.generators.cvae.flow_prior import FlowPrior
+from skyloom.generators.cvae.images import model_images
 from skyloom.generators.cvae.instrument import Jitter, encoder_input, log_likelihood
 from skyloom.generators.cvae.net import Decoder, Encoder
 from skyloom.generators.cvae.posterior import Galaxies, joint_posterior

@@ -42,11 +42,11 @@ class Jitter:
     ----------
     q : Tensor, shape (B,)
         Axis ratios.
-    mirror : bool, optional
+    mirror : bool or bool Tensor of shape (B,), optional
         Only mirror (True) or do nothing (False); None draws everything.
     """
 
-    def __init__(self, q: Tensor, mirror: bool | None = None) -> None:
+    def __init__(self, q: Tensor, mirror: bool | Tensor | None = None) -> None:
         n = len(q)
         if mirror is None:
             flip = torch.where(torch.rand(n, 2) < 0.5, -1.0, 1.0)
@@ -54,7 +54,7 @@ class Jitter:
             self.scale, self.shift = torch.exp(0.05 * torch.randn(n)), 0.03 * torch.randn(n, 2)
         else:
             flip = torch.ones(n, 2)
-            flip[:, 1] = -1.0 if mirror else 1.0
+            flip[:, 1] = 1.0 - 2.0 * torch.as_tensor(mirror).float()
             turn, self.scale, self.shift = torch.zeros(n), torch.ones(n), torch.zeros(n, 2)
         c, s = torch.cos(turn), torch.sin(turn)
         self.matrix = torch.stack([torch.stack([c, -s], -1), torch.stack([s, c], -1)], -2) * flip[:, :, None]
@@ -155,8 +155,9 @@ def encoder_input(stamps: Stamps, index: Tensor, jitter: Jitter | None = None, n
 
     Returns
     -------
-    Tensor, shape (B, 4, ROWS, COLUMNS)
-        Residual from the Sersic in units of the error and of the Sersic, signal to noise, and where pixels are usable.
+    Tensor, shape (B, 5, ROWS, COLUMNS)
+        Residual from the Sersic in units of the error and of the Sersic, signal to noise, where pixels are usable, and
+        how far the PSF blurs: the logarithm of its width over the radius of the node, at least 0.1 half-light radii.
     """
     image, mask, model = stamps.image[index], stamps.mask[index], stamps.sersic[index]
     sigma, sky = stamps.sigma[index], stamps.sigma_noise[index]
@@ -177,7 +178,11 @@ def encoder_input(stamps: Stamps, index: Tensor, jitter: Jitter | None = None, n
         points = jitter.backward(points)
     flat = points.reshape(len(index), -1, 2) @ stamps.disc_to_pixel[index].mT + stamps.offset[index][:, None]
     grid = (2 * flat / image.shape[-1]).reshape(points.shape)  # the offset counts from the stamp's true centre
-    return F.grid_sample(channels, grid, mode="bilinear", align_corners=False)
+    seen = F.grid_sample(channels, grid, mode="bilinear", align_corners=False)
+    radius = torch.linalg.det(stamps.disc_to_pixel[index]).abs().sqrt()
+    from_centre = torch.linalg.vector_norm(nodes(), dim=-1).clamp(min=0.1)
+    blur = (stamps.psf_sigma[index] / radius).log()[:, None, None] - from_centre.log()
+    return torch.cat([seen, blur.clamp(-4, 3)[:, None] / 2], 1)
 
 
 def observe(residual: Tensor, stamps: Stamps, index: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """The conditional VAE's networks: encoder q(z | stamp, y) and decoder f(z, y), both on log-polar maps.
 
-Latents are a few global numbers, which enter as a radial profile and as modulation, and a grid of local ones, which
-enter where the decoder has their resolution.
+Latents are a few global numbers, which enter as a radial profile and as modulation, and local ones on two grids, which
+enter where the decoder has their resolution. The finer grid is kept as four channels of the coarser one, so that the
+latent vector is one stack of maps whatever the model.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skyloom.errors import TrainingError
 from skyloom.generators.cvae.features import WIDTH
 from skyloom.generators.cvae.frame import COLUMNS, ROWS, node_radii, outer_edge
 from skyloom.generators.cvae.layers import DiscConv, Film, position_channels, upsample
 
-__all__ = ["Architecture", "Decoder", "Encoder"]
+__all__ = ["INPUTS", "Architecture", "Decoder", "Encoder"]
 
 _POSITION = 3
+INPUTS = 5
+"""Channels of `skyloom.generators.cvae.instrument.encoder_input`."""
 LATENT_ROWS, LATENT_COLUMNS = ROWS // 4, COLUMNS // 4
 Q_FEATURE = (1, 0.55, 0.25)  # column of q in the features, its centre and width
 
@@ -33,7 +37,10 @@ class Architecture:
     ----------
     global_latents : int
     local_channels : int
-        Channels of the 8 x 16 grid of local latents.
+        Channels of local latents on the 8 x 16 grid.
+    fine_channels : int
+        Channels on a grid of 16 x 32: the last ``4 * fine_channels`` of `local_channels`, each four of which hold the
+        2 x 2 fine cells of their coarse one.
     width : int
         Channels of the decoder's coarsest level.
     f_max : float
@@ -41,9 +48,20 @@ class Architecture:
     """
 
     global_latents: int = 16
-    local_channels: int = 4
-    width: int = 64
+    local_channels: int = 8
+    fine_channels: int = 1
+    width: int = 72
     f_max: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Refuse a fine grid that the local channels cannot hold."""
+        if not 0 <= 4 * self.fine_channels <= self.local_channels:
+            raise TrainingError(f"{self.fine_channels} fine channels need {4 * self.fine_channels} local ones")
+
+    @property
+    def coarse_channels(self) -> int:
+        """Local channels that are not cells of the finer grid."""
+        return self.local_channels - 4 * self.fine_channels
 
     @property
     def latents(self) -> int:
@@ -73,17 +91,24 @@ class Encoder(nn.Module):
         Channels of the stamp's log-polar map.
     """
 
-    def __init__(self, arch: Architecture, inputs: int = 4) -> None:
+    def __init__(self, arch: Architecture, inputs: int = INPUTS) -> None:
         super().__init__()
-        channels = (inputs, 24, 32, 48)
+        channels = (inputs, 32, 48, 64)
         self.arch = arch
         self.convs = nn.ModuleList(DiscConv(a + _POSITION, b, stride=2) for a, b in pairwise(channels))
         self.norms = nn.ModuleList(nn.GroupNorm(4, c) for c in channels[1:])
         self.films = nn.ModuleList(Film(c, WIDTH) for c in channels[1:])
-        self.hidden = nn.Sequential(nn.Linear(2 * 48 * (ROWS // 8), 128), nn.SiLU(), nn.Dropout(0.2))
+        self.more = nn.ModuleList(DiscConv(c, c) for c in channels[1:])
+        self.hidden = nn.Sequential(nn.Linear(2 * 64 * (ROWS // 8), 128), nn.SiLU(), nn.Dropout(0.2))
         self.globals = nn.Linear(128, 2 * arch.global_latents)
-        self.local = nn.Sequential(DiscConv(32 + 48 + _POSITION, 48), nn.SiLU(), DiscConv(48, 2 * arch.local_channels))
-        for name, weights in [*self.globals.named_parameters(), *self.local[2].named_parameters()]:
+        self.local_hidden = DiscConv(48 + 64 + _POSITION, 64)
+        self.local = DiscConv(64, 2 * arch.coarse_channels)
+        heads = [self.globals, self.local]
+        if arch.fine_channels:
+            self.fine_hidden = DiscConv(32 + 64 + _POSITION, 48)
+            self.fine = DiscConv(48, 2 * arch.fine_channels)
+            heads.append(self.fine)
+        for name, weights in (named for head in heads for named in head.named_parameters()):
             nn.init.normal_(weights, 0, 0.01) if name == "weight" else nn.init.zeros_(weights)
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,16 +124,23 @@ class Encoder(nn.Module):
         mean, log_variance : Tensor, shape (B, latents)
         """
         q, levels = _q_of(y), []
-        for conv, norm, film in zip(self.convs, self.norms, self.films, strict=True):
+        for conv, norm, film, more in zip(self.convs, self.norms, self.films, self.more, strict=True):
             x = torch.cat([x, position_channels(x.shape[2], x.shape[3], q)], 1)
             x = F.silu(film(norm(conv(x)), y))
+            x = x + F.silu(more(x))
             levels.append(x)
         pooled = torch.cat([x.mean(3), x.std(3)], 1).flatten(1)
-        mean_g, precision_g = self.globals(self.hidden(pooled)).chunk(2, 1)
+        told = [self.globals(self.hidden(pooled)).chunk(2, 1)]
         position = position_channels(LATENT_ROWS, LATENT_COLUMNS, q)
-        mean_l, precision_l = self.local(torch.cat([levels[1], upsample(x), position], 1)).chunk(2, 1)
-        log_precision = torch.cat([precision_g, precision_l.flatten(1)], 1) - 2  # begin with saying little
-        return torch.cat([mean_g, mean_l.flatten(1)], 1), -F.softplus(log_precision.clamp(-6, 8))
+        h = F.silu(self.local_hidden(torch.cat([levels[1], upsample(x), position], 1)))
+        told.append(self.local(h).chunk(2, 1))
+        if self.arch.fine_channels:
+            position = position_channels(2 * LATENT_ROWS, 2 * LATENT_COLUMNS, q)
+            h = F.silu(self.fine_hidden(torch.cat([levels[0], upsample(h), position], 1)))
+            told.append([F.pixel_unshuffle(part, 2) for part in self.fine(h).chunk(2, 1)])
+        mean, log_precision = (torch.cat([part.flatten(1) for part in parts], 1) for parts in zip(*told, strict=True))
+        # it begins with saying little
+        return mean, -F.softplus((log_precision - 1).clamp(-6, 9))
 
 
 class Decoder(nn.Module):
@@ -126,7 +158,7 @@ class Decoder(nn.Module):
         self.arch = arch
         w, context = arch.width, WIDTH + arch.global_latents
         self.profile = nn.Linear(context, 24 * LATENT_ROWS)
-        inputs = (24 + arch.local_channels + _POSITION, w, w // 2 + _POSITION, w // 2)
+        inputs = (24 + arch.coarse_channels + _POSITION, w, w // 2 + arch.fine_channels + _POSITION, w // 2)
         outputs = (w, w // 2, w // 2, w // 2)  # half the channels before the finer level, where they cost most
         self.convs = nn.ModuleList(DiscConv(a, b) for a, b in zip(inputs, outputs, strict=True))
         self.norms = nn.ModuleList(nn.GroupNorm(4, c) for c in outputs)
@@ -155,11 +187,14 @@ class Decoder(nn.Module):
         rows, columns = LATENT_ROWS, LATENT_COLUMNS
         profile = F.silu(self.profile(h)).view(-1, 24, rows, 1).expand(-1, -1, -1, columns)
         local = z[:, g:].reshape(-1, self.arch.local_channels, rows, columns)
-        x = torch.cat([profile, local, position_channels(rows, columns, q)], 1)
+        coarse, fine = local.split([self.arch.coarse_channels, 4 * self.arch.fine_channels], 1)
+        x = torch.cat([profile, coarse, position_channels(rows, columns, q)], 1)
         for level, (conv, norm, film) in enumerate(zip(self.convs, self.norms, self.films, strict=True)):
             if level == 2:
                 x = upsample(x)
-                x = torch.cat([x, position_channels(x.shape[2], x.shape[3], q)], 1)
+                where = position_channels(x.shape[2], x.shape[3], q)
+                # torch cannot differentiate the shuffling of no channels
+                x = torch.cat([x, F.pixel_shuffle(fine, 2), where] if self.arch.fine_channels else [x, where], 1)
             x = F.silu(film(norm(conv(x)), h))
         f = F.pixel_shuffle(self.out(x), 2)[:, 0]
         f = self.arch.f_max * torch.tanh(f / self.arch.f_max) * self.edge

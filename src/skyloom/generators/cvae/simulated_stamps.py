@@ -65,7 +65,7 @@ def with_simulated_structure(stamps: Stamps, galaxies: Galaxies, count: int, bri
         sigma_noise=spliced("sigma_noise", noise),
         sigma=spliced("sigma", torch.sqrt(noise**2 + floor)),
         thresholded=spliced("thresholded", torch.zeros(count, dtype=torch.bool)),  # no isophote cut their wings
-        weight=spliced("weight", 1 / torch.sqrt(1 + excess.clamp(min=0) / 500)),
+        weight=spliced("weight", 1 / torch.sqrt(1 + excess.clamp(min=0) / 1000)),
     )
 
 

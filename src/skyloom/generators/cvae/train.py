@@ -21,8 +21,9 @@ from torch import Tensor
 
 from skyloom.errors import TrainingError
 from skyloom.generators.cvae.data import Stamps
-from skyloom.generators.cvae.evidence import evidence_gain, kl_divergence, model_images
+from skyloom.generators.cvae.evidence import evidence_gain, kl_divergence
 from skyloom.generators.cvae.features import FEATURES, OPTIONAL, hide
+from skyloom.generators.cvae.images import model_images
 from skyloom.generators.cvae.instrument import Jitter, encoder_input, log_likelihood
 from skyloom.generators.cvae.net import Architecture, Decoder, Encoder
 from skyloom.generators.cvae.posterior import Galaxies, joint_posterior
@@ -71,10 +72,10 @@ class TrainingConfig:
     bands: int = 2
     learning_rate: float = 1.5e-3
     weight_decay: float = 1e-3
-    beta: float = 1.0
+    beta: float = 0.5
     noise: float = 0.7
     unseen: float = 0.25
-    simulated: float = 0.4
+    simulated: float = 0.3
     unknown: float = 0.1
     ema: float = 0.995
     evaluate_every: int = 500
@@ -206,9 +207,11 @@ class Trainer:
             picked.append(order[start : first + size - number * n])
         return torch.from_numpy(np.concatenate(picked))
 
-    def evidence_gain(self, stamps: Stamps, draws: int = 1, galaxies: Galaxies | None = None) -> dict[str, Tensor]:
+    def evidence_gain(
+        self, stamps: Stamps, draws: int = 1, galaxies: Galaxies | None = None, refine: int = 0
+    ) -> dict[str, Tensor]:
         """`skyloom.generators.cvae.evidence.evidence_gain` of the networks as they are."""
-        return evidence_gain(self.encoder, self.decoder, stamps, draws, galaxies)
+        return evidence_gain(self.encoder, self.decoder, stamps, draws, galaxies, refine=refine)
 
     def _evaluate_average(self) -> dict[str, float]:
         current = copy.deepcopy(self._nets().state_dict())

@@ -1,0 +1,79 @@
+"""The decoder, rearranged for sampling: the same function, up to the last digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from skyloom.generators.cvae.fast_layers import (
+    Convolution,
+    Modulations,
+    Position,
+    edge_on,
+    modulated,
+    padded,
+    upsampled,
+)
+from skyloom.generators.cvae.layers import DiscConv
+from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Q_FEATURE, Decoder
+
+__all__ = ["FastDecoder"]
+
+_PROFILE = 24
+
+
+class FastDecoder:
+    """`Decoder.forward` in half the time.
+
+    Parameters
+    ----------
+    decoder : Decoder
+        Whose weights don't change any more.
+    """
+
+    def __init__(self, decoder: Decoder) -> None:
+        arch = self._arch = decoder.arch
+        local, finer = arch.coarse_channels, arch.width // 2 + arch.fine_channels
+        first, second, third, fourth = decoder.convs
+        assert isinstance(first, DiscConv)
+        self._profile = decoder.profile
+        self._by_row = first.weight.detach()[:, :_PROFILE].sum(3)  # the same in all columns
+        self._local = Convolution(first, slice(_PROFILE, _PROFILE + local), bias=False)
+        self._where = Position(first, slice(_PROFILE + local, None), LATENT_ROWS, LATENT_COLUMNS)
+        self._convs: list[Callable[[Tensor], Tensor]] = [
+            Convolution(second), Convolution(third, slice(finer), bias=False), Convolution(fourth),
+        ]  # fmt: skip
+        self._where_fine = Position(third, slice(finer, None), 2 * LATENT_ROWS, 2 * LATENT_COLUMNS)
+        self._modulations = Modulations(decoder.norms, decoder.films)
+        self._groups = self._modulations.groups
+        self._out = Convolution(decoder.out)
+        self._edge, self._centre = decoder.edge, decoder.centre
+
+    def __call__(self, z: Tensor, y: Tensor) -> Tensor:
+        """See `skyloom.generators.cvae.net.Decoder.forward`."""
+        g, b = self._arch.global_latents, len(z)
+        column, centre, width = Q_FEATURE
+        edge = edge_on(y[:, column] * width + centre)
+        h = torch.cat([z[:, :g], y], 1)
+        modulations = self._modulations(h)
+        profile = F.silu(self._profile(h)).view(b, _PROFILE, LATENT_ROWS)
+        by_row = F.conv1d(F.pad(profile, (1, 1), mode="replicate"), self._by_row)
+        latents = z[:, g:].reshape(b, -1, LATENT_ROWS, LATENT_COLUMNS)
+        coarse, fine = latents.split([self._arch.coarse_channels, 4 * self._arch.fine_channels], 1)
+        local, fine = coarse.permute(0, 2, 3, 1), F.pixel_shuffle(fine, 2).permute(0, 2, 3, 1)
+        x = self._local(padded(local)) + self._where(edge)
+        x += by_row.mT[:, :, None]
+        x = self._convs[0](padded(modulated(x, self._groups[0], modulations[0])))
+        x = upsampled(modulated(x, self._groups[1], modulations[1]))
+        x = self._convs[1](padded(torch.cat([x, fine], 3))) + self._where_fine(edge)
+        x = self._convs[2](padded(modulated(x, self._groups[2], modulations[2])))
+        x = self._out(padded(modulated(x, self._groups[3], modulations[3])))
+        rows, columns = x.shape[1:3]
+        f = x.view(b, rows, columns, 2, 2).permute(0, 1, 3, 2, 4).reshape(b, 2 * rows, 2 * columns)
+        f_max = self._arch.f_max
+        f = torch.tanh(f / f_max).mul_(self._edge * f_max)
+        ring = f.mean(2, keepdim=True)
+        return torch.addcmul(ring, f - ring, self._centre)
