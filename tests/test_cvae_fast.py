@@ -18,7 +18,8 @@ from skyloom.generators.cvae.net import Architecture, Decoder
 from skyloom.generators.cvae.sampler import Sampler
 from skyloom.residual_grid import aperture_weights, folded, ring_weights
 
-ARCH = Architecture(global_latents=5, local_channels=3, width=16)
+ARCH = Architecture(global_latents=5, local_channels=3, fine_channels=0, width=16)
+FINE = Architecture(global_latents=5, local_channels=6, fine_channels=1, width=16)
 FLOW = FlowArchitecture(width=8, blocks=1, context=12, heads=2)
 
 
@@ -36,10 +37,10 @@ def inputs(count, size, seed):
 
 
 @settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 2**31), count=st.integers(1, 5))
-def test_decoder(seed, count):
-    decoder = with_random_weights(Decoder(ARCH), seed)
-    y, z = inputs(count, ARCH.latents, seed)
+@given(seed=st.integers(0, 2**31), count=st.integers(1, 5), arch=st.sampled_from([ARCH, FINE]))
+def test_decoder(seed, count, arch):
+    decoder = with_random_weights(Decoder(arch), seed)
+    y, z = inputs(count, arch.latents, seed)
     with torch.inference_mode():
         torch.testing.assert_close(FastDecoder(decoder)(z, y), decoder(z, y), atol=1e-4, rtol=1e-4)
 

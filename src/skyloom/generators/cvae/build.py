@@ -14,6 +14,7 @@ from torch import Tensor
 
 from skyloom.errors import TrainingError
 from skyloom.generators.checkpoint import ModelCard, save_checkpoint
+from skyloom.generators.cvae.coherent import coherence_factors, typical_factors
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions, usable
 from skyloom.generators.cvae.evidence import posterior_of
 from skyloom.generators.cvae.features import FEATURES, HINTS, without_band
@@ -144,7 +145,7 @@ def flow_posteriors(trainer: Trainer, stamps: Stamps, simulated: int) -> Posteri
     simulated : int
         Galaxies of simulated structure, at the conditions of real ones.
     """
-    real = wound_alike(trainer, stamps, simulated=0)
+    real = wound_alike(trainer, stamps, simulated=0, coherent=True)
     galaxies = Galaxies.of(stamps)
     rows = galaxies.first[torch.arange(simulated) % galaxies.count]
     made = simulated_posteriors(
@@ -156,7 +157,12 @@ def flow_posteriors(trainer: Trainer, stamps: Stamps, simulated: int) -> Posteri
 
 @torch.no_grad()
 def wound_alike(
-    trainer: Trainer, stamps: Stamps, simulated: int | None = None, refine: int = REFINE_STEPS
+    trainer: Trainer,
+    stamps: Stamps,
+    simulated: int | None = None,
+    *,
+    refine: int = REFINE_STEPS,
+    coherent: bool = False,
 ) -> Posteriors:
     """Posteriors of all galaxies and of simulated structure, each mirrored where needed so that all wind the same way.
 
@@ -168,6 +174,8 @@ def wound_alike(
         How many galaxies of simulated structure; half as many as real ones by default.
     refine : int
         Gradient steps by which the real galaxies' posteriors are improved.
+    coherent : bool
+        Multiply the precisions by `coherence_factors`: for a prior that knows patterns.
     """
     torch.manual_seed(trainer.config.seed)
     galaxies = Galaxies.of(stamps)
@@ -179,17 +187,21 @@ def wound_alike(
         old, part, _ = real[made // 16 % len(real)]
         parts.append((with_simulated_structure(old, part, part.count, brighter=8.0), part, False))
         made += part.count
-    rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    rows: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]] = []
     for part_stamps, part, is_real in parts:
-        mean, log_variance = _wound_one_way(trainer, part_stamps, part, refine if is_real else 0)
-        rows.append(
-            (mean, log_variance, without_band(part.mean(part_stamps.features)), torch.full((part.count,), is_real))
-        )
-    return Posteriors(*(torch.cat(values) for values in zip(*rows, strict=True)))
+        mean, log_variance, factors = _wound_one_way(trainer, part_stamps, part, refine if is_real else 0)
+        y, domain = without_band(part.mean(part_stamps.features)), torch.full((part.count,), is_real)
+        rows.append((mean, log_variance, y, domain, factors))
+    mean, log_variance, y, domain, factors = (torch.cat(values) for values in zip(*rows, strict=True))
+    if coherent:  # as precise of a pattern as stamps are, not of each latent alone
+        factors = typical_factors(factors)
+        logger.info("stamps tell %.1f times more of structure as a whole (median)", float(factors.median()))
+        log_variance = -torch.log1p(torch.expm1(-log_variance) * factors[:, None])
+    return Posteriors(mean, log_variance, y, domain)
 
 
-def _wound_one_way(trainer: Trainer, stamps: Stamps, galaxies: Galaxies, refine: int) -> tuple[Tensor, Tensor]:
-    """Posteriors in the frame, mirrored or not, in which each galaxy winds the way that all do."""
+def _wound_one_way(trainer: Trainer, stamps: Stamps, galaxies: Galaxies, refine: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Posteriors in the frame, mirrored or not, in which each galaxy winds the way that all do; `coherence_factors`."""
     index, y = torch.arange(len(stamps)), stamps.features[galaxies.first]
     windings = [
         winding(trainer.decoder(posterior_of(trainer.encoder, stamps, index, galaxies, mirror=side)[0], y))
@@ -197,7 +209,9 @@ def _wound_one_way(trainer: Trainer, stamps: Stamps, galaxies: Galaxies, refine:
     ]
     mirror = (windings[0] < windings[1])[galaxies.row]
     mean, log_variance, frames = posterior_of(trainer.encoder, stamps, index, galaxies, mirror=mirror)
-    return refined_posterior(trainer.decoder, stamps, index, galaxies, (mean, log_variance), frames, steps=refine)
+    told = mean, log_variance
+    posterior = refined_posterior(trainer.decoder, stamps, index, galaxies, told, frames, steps=refine)
+    return *posterior, coherence_factors(trainer.decoder, stamps, index, galaxies, posterior, frames)
 
 
 def _flatten(part: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, np.ndarray]]:

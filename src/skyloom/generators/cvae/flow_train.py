@@ -41,7 +41,7 @@ __all__ = ["FlowTrainer", "fit_flow_prior"]
 
 logger = logging.getLogger(__name__)
 
-_LEAST_PRECISION = 0.03  # below, the encoder's Gaussian is N(0, 1) but for its own noise
+_LEAST_PRECISION = 0.01  # below, a posterior is N(0, 1) but for its own noise
 _GLOBAL_WEIGHT = 0.2
 _EXPECTATION_BATCH = 100
 
