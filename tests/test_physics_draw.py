@@ -198,3 +198,11 @@ def test_absurd_sizes_are_refused_before_anything_is_allocated(monkeypatch):
 def test_tiny_pixels_are_no_burden():
     image = draw(make(1.0, 0.3), GAUSSIAN, pixel_scale=1e-4, stamp_size=16)
     assert image.max() / image.min() < 1.01
+
+
+def test_a_read_only_residual_is_drawn_without_a_warning():
+    residual = np.zeros((2, 96, 96), np.float32)
+    residual[:, 40:56, 40:56] = 0.05
+    residual.flags.writeable = False
+    reach = residual_reach(residual, 9 / 96, np.tile(0.3 * np.eye(2), (2, 1, 1)), [np.full(2, 1e-3)])
+    assert reach[0].shape == (2,)

@@ -87,7 +87,7 @@ def residual_reach(
     count = (residual.shape[-1] + 1) // 2
     half = np.arange(count) + (residual.shape[-1] % 2 == 0) / 2 + 1  # of the upper right quadrant
     radius = torch.from_numpy(np.hypot(half, half[:, None]).astype(np.float32))
-    size = torch.from_numpy(residual).abs()  # torch's reductions are several times faster than NumPy's
+    size = torch.from_numpy(np.abs(residual))  # torch's reductions are several times faster than NumPy's
     size = torch.maximum(size[:, -count:], size[:, :count].flip(1))
     size = torch.maximum(size[:, :, -count:], size[:, :, :count].flip(2))
     along_x, along_y = size.amax(1).numpy(), size.amax(2).numpy()
