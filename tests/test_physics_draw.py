@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import skyloom.physics.draw_groups as draw_groups
 from skyloom.errors import BadInputError, RenderError
 from skyloom.physics.draw import draw
+from skyloom.physics.plan import residual_reach
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from galaxies import PSFS, Galaxies, galsim_image, random_galaxies
