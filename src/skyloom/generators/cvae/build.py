@@ -189,7 +189,7 @@ def wound_alike(
         made += part.count
     rows: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]] = []
     for part_stamps, part, is_real in parts:
-        mean, log_variance, factors = _wound_one_way(trainer, part_stamps, part, refine if is_real else 0)
+        mean, log_variance, factors = _wound_one_way(trainer, part_stamps, part, refine if is_real else 0, coherent)
         y, domain = without_band(part.mean(part_stamps.features)), torch.full((part.count,), is_real)
         rows.append((mean, log_variance, y, domain, factors))
     mean, log_variance, y, domain, factors = (torch.cat(values) for values in zip(*rows, strict=True))
@@ -200,8 +200,13 @@ def wound_alike(
     return Posteriors(mean, log_variance, y, domain)
 
 
-def _wound_one_way(trainer: Trainer, stamps: Stamps, galaxies: Galaxies, refine: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Posteriors in the frame, mirrored or not, in which each galaxy winds the way that all do; `coherence_factors`."""
+def _wound_one_way(
+    trainer: Trainer, stamps: Stamps, galaxies: Galaxies, refine: int, coherent: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Posteriors in the frame, mirrored or not, in which each galaxy winds the way that all do; `coherence_factors`.
+
+    The factors are 1 unless `coherent`.
+    """
     index, y = torch.arange(len(stamps)), stamps.features[galaxies.first]
     windings = [
         winding(trainer.decoder(posterior_of(trainer.encoder, stamps, index, galaxies, mirror=side)[0], y))
@@ -211,6 +216,8 @@ def _wound_one_way(trainer: Trainer, stamps: Stamps, galaxies: Galaxies, refine:
     mean, log_variance, frames = posterior_of(trainer.encoder, stamps, index, galaxies, mirror=mirror)
     told = mean, log_variance
     posterior = refined_posterior(trainer.decoder, stamps, index, galaxies, told, frames, steps=refine)
+    if not coherent:
+        return *posterior, torch.ones(galaxies.count)
     return *posterior, coherence_factors(trainer.decoder, stamps, index, galaxies, posterior, frames)
 
 

@@ -71,10 +71,10 @@ def evidence_gain(
     rows: dict[str, list[Tensor]] = {"gain": [], "chi2_sersic": [], "chi2": [], "kl": []}
     for index, part in everyone.batches(16):
         y = stamps.features[index]
-        mean, log_variance, still = posterior_of(encoder, stamps, index, part)
-        if refine:
-            found = refined_posterior(decoder, stamps, index, part, (mean, log_variance), still, steps=refine)
-            mean, log_variance = found
+        guess, guess_variance, still = posterior_of(encoder, stamps, index, part)
+        mean, log_variance = refined_posterior(
+            decoder, stamps, index, part, (guess, guess_variance), still, steps=refine
+        )
         alone, chi2_alone, _ = log_likelihood(stamps.sersic[index], stamps, index)
         _, chi2, _ = log_likelihood(model_images(decoder, stamps, index, mean[part.row], y, still), stamps, index)
         expected = torch.zeros(len(index))

@@ -61,6 +61,8 @@ def refined_posterior(
     mean, log_variance : Tensor, shape (galaxies.count, latents)
         Variances at most 1, the prior's.
     """
+    if not steps:
+        return posterior
     start, y = posterior[0].detach(), stamps.features[index]
     inverse = torch.exp(-posterior[1].detach()) - 1  # what the stamps add to the prior's precision
     with torch.inference_mode(False), torch.enable_grad():
