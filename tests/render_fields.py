@@ -40,8 +40,10 @@ PLAIN = {"modules": [], "input": {}, "gal": {"type": "Exponential", "half_light_
 MISCHIEF = """
 import os, pathlib, signal, time
 
-def flux(file_num, dies=(), dies_once=(), flag="", seconds=0.0):
-    time.sleep(seconds)
+def flux(file_num, dies=(), dies_once=(), flag="", held=""):
+    end = time.monotonic() + 60  # every file but the first waits until there is the file `held`
+    while held and file_num > 0 and not pathlib.Path(held).exists() and time.monotonic() < end:
+        time.sleep(0.02)
     if file_num in dies:
         os.kill(os.getpid(), signal.SIGKILL)
     if file_num in dies_once and not pathlib.Path(flag).exists():

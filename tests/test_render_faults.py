@@ -308,7 +308,7 @@ def test_one_process_renders_into_a_folder_once_at_a_time(tmp_path):
 
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, "1"), (signal.SIGTERM, "1"), (signal.SIGINT, "2")])
 def test_ctrl_c_stops_cleanly_and_resume_goes_on(tmp_path, made, number, workers):
-    config = write_mischief(tmp_path, "mischief_slow", "flux(file_num, seconds=0.1)")
+    config = write_mischief(tmp_path, "mischief_held", f"flux(file_num, held='{tmp_path / 'go'}')")
     out = tmp_path / "out"
     process = start(config, out, "--workers", workers)
     wait_for(lambda: list(out.glob("*.receipt.json")) or process.poll() is not None)
@@ -322,6 +322,7 @@ def test_ctrl_c_stops_cleanly_and_resume_goes_on(tmp_path, made, number, workers
     done = len(list(out.glob("*.receipt.json")))
     assert 1 <= done < FILES
     assert sorted(p.name for p in (out / ".skyloom").iterdir() if "unfinished" in p.name) == []
+    (tmp_path / "go").touch()
     process = start(config, out, "--resume")
     _, error = process.communicate(timeout=120)
     assert process.returncode == 0, error

@@ -83,7 +83,7 @@ def test_killed_while_a_file_is_written(tmp_path, made, monkeypatch, mode, worke
 
 
 def test_a_second_run_beside_a_running_one_is_refused(tmp_path, capsys):
-    config = write_mischief(tmp_path, "mischief_waits", "flux(file_num, seconds=0.3)")
+    config = write_mischief(tmp_path, "mischief_waits", f"flux(file_num, held='{tmp_path / 'go'}')")
     out = tmp_path / "out"
     process = start(config, out)
     try:
@@ -93,6 +93,7 @@ def test_a_second_run_beside_a_running_one_is_refused(tmp_path, capsys):
             assert run(["render", str(other), "-o", str(out), "-v", "0", *more]) == 1
             assert f"process {process.pid} on " in capsys.readouterr().err
     finally:
+        (tmp_path / "go").touch()
         _, error = process.communicate(timeout=120)
     assert process.returncode == 0, error
     assert len(list(out.glob("f?.fits"))) == FILES
