@@ -137,6 +137,20 @@ def test_latents_of_a_known_map_draw_it():
     assert float(((mean - truth)[told]).abs().mean()) < 0.5 * float(truth[told].abs().mean())
 
 
+def test_samples_of_a_known_map_draw_it_within_the_error():
+    torch.manual_seed(5)
+    arch = Architecture(global_latents=2, local_channels=4, fine_channels=0, width=16)  # channels that do the same
+    decoder = Decoder(arch).eval()
+    for weights in decoder.out.parameters():
+        weights.data *= 20
+    y = torch.randn(4, WIDTH)
+    f = decoder(torch.randn(4, arch.latents), y).detach()
+    mean, log_variance, _ = fit_latents(decoder, f, y, error=0.02)
+    with torch.no_grad():
+        drawn = decoder(mean + torch.randn_like(mean) * (log_variance / 2).exp(), y)
+        assert 0.01 < float((drawn - decoder(mean, y)).square().mean().sqrt()) < 0.03
+
+
 def test_simulated_posteriors_repeat():
     torch.manual_seed(6)
     decoder = Decoder(ARCH).eval()

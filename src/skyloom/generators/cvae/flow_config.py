@@ -46,12 +46,12 @@ class FlowConfig:
     """
 
     flow: FlowArchitecture = field(default_factory=FlowArchitecture)
-    simulated: int = 1024
-    first_steps: int = 2000
-    steps: int = 1500
-    rounds: int = 2
+    simulated: int = 2048
+    first_steps: int = 2500
+    steps: int = 2000
+    rounds: int = 4
     distil_steps: int = 3000
-    pairs: int = 6144
+    pairs: int = 8192
     draw_steps: int = 2
     batch: int = 64
     learning_rate: float = 2e-3
