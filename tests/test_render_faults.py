@@ -369,6 +369,24 @@ def test_workers_of_a_scheduler(tmp_path, made):
     assert pixels(tmp_path / "out") == pixels(made / "out")
 
 
+def test_a_worker_that_outlives_a_run_reads_a_changed_catalogue(tmp_path):
+    from distributed import LocalCluster
+
+    catalogue = tmp_path / "c.txt"
+    gal = {**PLAIN["gal"], "flux": {"type": "Catalog", "col": 0}}
+    sections = {**PLAIN, "input": {"catalog": {"file_name": str(catalogue)}}, "gal": gal, "output": {"nfiles": 1}}
+    config = write_field(tmp_path, **sections)
+    found = []
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50) as cluster:
+        for number, flux in enumerate((100, 90000)):
+            catalogue.write_text(f"{flux}\n" * 5)
+            render_config(config, tmp_path / f"{number}", scheduler=cluster.scheduler_address)
+            render_config(config, tmp_path / f"here{number}")
+            assert pixels(tmp_path / f"{number}") == pixels(tmp_path / f"here{number}")
+            found.append(pixels(tmp_path / f"{number}"))
+    assert found[0] != found[1]
+
+
 def test_several_workers_without_dask_are_refused_with_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     config = write_field(tmp_path, **PLAIN)

@@ -112,8 +112,12 @@ def build_task(
 
 
 def prepared(document: Document, logger: logging.Logger | None = None) -> dict[str, Any]:
-    """Configuration with its modules imported and the inputs that all files share; kept for the next task."""
-    key = document.sha256
+    """Configuration with its modules imported and the inputs that all files share; kept for the next task.
+
+    They are kept for this reading of the configuration alone: the text may be the same in the next run, but a worker
+    that outlives a run must not draw from what its catalogue was before, nor with another `image.nproc`.
+    """
+    key = document.reading
     if key not in _PREPARED:
         galsim.config.ImportModules(document.config)
         base = galsim.config.CopyConfig(document.config)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class Document:
     seed: int | None = None
     """`image.random_seed` where it is a number, or the one that was drawn because there was none."""
     seed_drawn: bool = False
+    reading: str = field(default_factory=lambda: secrets.token_hex(16), compare=False)
+    """Another one each time the file is read: inputs opened for one run are not those of the next."""
 
     @property
     def root(self) -> str:
