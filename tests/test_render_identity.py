@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import random
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import galsim
@@ -16,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyloom.cli.main import run
-from skyloom.errors import BadInputError, ConfigError
+from skyloom.errors import BadInputError, ConfigError, RenderError
 from skyloom.render import render_config
 from skyloom.render.receipts import Origin
+from skyloom.render.state import claim_seed, seed_of
 from skyloom.render.tasks import Task, shard_of
 
 from .render_fields import CONFIG, FILES, PLAIN, pixels, write_field
@@ -123,6 +127,55 @@ def test_without_a_seed_one_is_drawn_and_kept(tmp_path):
     shutil.rmtree(tmp_path / "a")
     render_config(config, tmp_path / "a")
     assert pixels(tmp_path / "a") != before
+
+
+def test_a_kept_seed_that_cannot_be_read_is_refused(tmp_path):
+    image = {key: value for key, value in CONFIG["image"].items() if key != "random_seed"}
+    config = write_field(tmp_path, **PLAIN, image=image, output={"file_name": "f.fits"})
+    seed = tmp_path / "out" / ".skyloom" / "seed"
+    seed.parent.mkdir(parents=True)
+    for damaged in ("", "none", "0"):
+        seed.write_text(damaged)
+        with pytest.raises(RenderError, match="holds no seed"):
+            render_config(config, tmp_path / "out")
+    seed.write_text("7\n")
+    files = render_config(config, tmp_path / "out")
+    assert fits.getheader(files.written[0])["SEED"] == 7
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_shards_that_draw_a_seed_at_once_take_the_same(tmp_path, monkeypatch, links):
+    def refuse(*names):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr("skyloom.render.state.os.link", refuse)
+    (tmp_path / ".skyloom").mkdir()
+    start = threading.Barrier(8)
+
+    def claim(seed):
+        start.wait()
+        return claim_seed(tmp_path, seed)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(claim, range(1, 9)))
+    assert len(found) == 1
+    assert seed_of(tmp_path) == found.pop()
+    assert [path.name for path in (tmp_path / ".skyloom").iterdir()] == ["seed"]
+
+
+def test_a_seed_never_stands_there_without_its_number(tmp_path, monkeypatch):
+    """Killed at any write, a run leaves no empty file."""
+    (tmp_path / ".skyloom").mkdir()
+
+    def stop(file):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skyloom.render.state.os.fsync", stop)
+    with pytest.raises(KeyboardInterrupt):
+        claim_seed(tmp_path, 5)
+    monkeypatch.undo()
+    assert claim_seed(tmp_path, 6) == 6
 
 
 def _task(number: int) -> Task:

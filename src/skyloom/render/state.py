@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from skyloom.errors import ConfigError
+from skyloom.errors import ConfigError, RenderError
 from skyloom.files import whole_file
 from skyloom.render.documents import Document, differences
+from skyloom.render.products import sync_folder
 from skyloom.render.receipts import Origin, origin_changes, read_receipt, receipt_path
 from skyloom.render.tasks import Task
 
@@ -25,6 +30,7 @@ __all__ = [
 ]
 
 _SHOWN = 12  # changes that a message lists
+_WRITING = 2.0  # seconds that another shard may take to write a number, where there are no hard links
 
 
 def state_folder(out: Path) -> Path:
@@ -44,19 +50,74 @@ def fresh_scratch(out: Path, shard: tuple[int, int] | None) -> Path:
 def seed_of(out: Path) -> int | None:
     """Seed that an earlier run into this folder drew for a configuration without one."""
     try:
-        return int((state_folder(out) / "seed").read_text())
+        return int(_seed_path(out).read_text())
     except (OSError, ValueError):
         return None
 
 
 def claim_seed(out: Path, seed: int) -> int:
-    """Keep a drawn seed, or learn that another shard was first with its own."""
+    """Keep a drawn seed, or learn that another shard was first with its own.
+
+    Raises
+    ------
+    RenderError
+        When a seed is kept but cannot be read, for no other may take its place; when it cannot be written.
+    """
+    path = _seed_path(out)
     try:
-        with (state_folder(out) / "seed").open("x") as file:
-            file.write(str(seed))
-    except FileExistsError:
-        return seed_of(out) or seed
+        if path.exists() or not _write_new(path, str(seed)):
+            return _kept_seed(path)
+    except OSError as exc:
+        raise RenderError(f"cannot write '{path}': {exc.strerror or exc}") from exc
     return seed
+
+
+def _seed_path(out: Path) -> Path:
+    return state_folder(out) / "seed"
+
+
+def _kept_seed(path: Path) -> int:
+    end = time.monotonic() + _WRITING
+    while True:
+        text = path.read_text(errors="replace")
+        with contextlib.suppress(ValueError):
+            if (seed := int(text)) > 0:
+                return seed
+        if time.monotonic() > end:
+            raise RenderError(
+                f"'{path}' holds no seed but {text[:20]!r}: write into it the one that the receipts here name "
+                "(origin.seed), or remove it where there are none"
+            )
+        time.sleep(0.05)
+
+
+def _write_new(path: Path, text: str) -> bool:
+    """Write a file that appears with its content, unless there is one already: then False."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)  # shards may be another's
+        try:
+            os.link(name, path)
+        except FileExistsError:
+            return False
+        except OSError:  # no hard links here: the content comes a moment after the name
+            try:
+                with path.open("x") as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except FileExistsError:
+                return False
+        sync_folder(path.parent)
+        return True
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def keep_documents(out: Path, documents: Iterable[Document]) -> None:
