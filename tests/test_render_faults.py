@@ -269,6 +269,18 @@ def test_shards_share_a_folder_and_exclude_a_whole_run(tmp_path, holder):
     assert len(render_config(config, tmp_path / "out", shard=(2, 2)).written) == 2
 
 
+def test_a_whole_run_removes_what_killed_shards_left(tmp_path):
+    config = write_field(tmp_path, **PLAIN)
+    state = tmp_path / "out" / ".skyloom"
+    for name in ("unfinished/f9.x", "unfinished-1-of-2/f0.x", "unfinished-3-of-5/f2.x"):
+        (state / name).mkdir(parents=True)
+        (state / name / "f.fits").write_bytes(b"half")
+    render_config(config, tmp_path / "out", shard=(1, 2))
+    assert sorted(p.name for p in state.glob("unfinished*")) == ["unfinished", "unfinished-3-of-5"]
+    render_config(config, tmp_path / "out", resume=True)
+    assert not list(state.glob("unfinished*"))
+
+
 def test_a_lock_of_another_machine_holds_while_it_gives_signs_of_life(tmp_path):
     lock = tmp_path / "lock"
     lock.write_text(json.dumps({"pid": 7, "host": "some-other-machine"}))
@@ -289,6 +301,11 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
     (tmp_path / "lock").write_text(json.dumps(holder))
     with pytest.raises(RenderError, match=f"process {os.getppid()} on "), folder_lock(tmp_path):
         pass
+    (tmp_path / "lock").unlink()
+    (tmp_path / "lock-1-of-2").write_text(json.dumps(holder))
+    with pytest.raises(RenderError, match=f"process {os.getppid()} on .*lock-1-of-2"), folder_lock(tmp_path):
+        pass
+    (tmp_path / "lock-1-of-2").unlink()
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     (tmp_path / "lock").write_text(json.dumps({**holder, "pid": gone.pid}))

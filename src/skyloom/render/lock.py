@@ -51,8 +51,8 @@ def folder_lock(folder: Path, shard: tuple[int, int] | None = None) -> Iterator[
         _HELD.add(key)
     try:
         if shard is None:
-            with _lock(folder / "lock", exclusive=True):
-                _refuse_shards(folder)
+            with _lock(folder / "lock", exclusive=True) as locked:
+                _refuse_shards(folder, locked)
                 yield
         else:
             name = f"lock-{shard[0]}-of-{shard[1]}"
@@ -63,7 +63,8 @@ def folder_lock(folder: Path, shard: tuple[int, int] | None = None) -> Iterator[
 
 
 @contextmanager
-def _lock(path: Path, *, exclusive: bool) -> Iterator[None]:
+def _lock(path: Path, *, exclusive: bool) -> Iterator[bool]:
+    """Hold a lock; says whether the file system has locks at all."""
     # A POSIX lock ends with the first close of ANY descriptor of its file: nothing else here may open it.
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     stop = threading.Event()
@@ -81,7 +82,7 @@ def _lock(path: Path, *, exclusive: bool) -> Iterator[None]:
             _write(file, {"pid": os.getpid(), "host": socket.gethostname()})
             threading.Thread(target=_beat, args=(path, stop), daemon=True).start()
         try:
-            yield
+            yield locked
         finally:
             stop.set()
             if exclusive:
@@ -132,13 +133,13 @@ def _held(path: Path, holder: dict[str, object]) -> str:
     return f"{who} is rendering into '{path.parent.parent}' ({path.name}); wait for it, or choose another folder"
 
 
-def _refuse_shards(folder: Path) -> None:
-    """Refuse for a shard on a machine whose shared lock does not reach this one."""
+def _refuse_shards(folder: Path, locked: bool) -> None:
+    """Refuse for a shard whose shared lock does not reach this process: on another machine, or where there are none."""
     for path in folder.glob("lock-*-of-*"):
         file = os.open(path, os.O_RDONLY)
         try:
             holder = _holder(file)
         finally:
             os.close(file)
-        if _alive_elsewhere(path, holder):
+        if _alive_elsewhere(path, holder) or (not locked and _alive_here(holder)):
             raise RenderError(_held(path, holder))

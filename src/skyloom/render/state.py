@@ -39,10 +39,14 @@ def state_folder(out: Path) -> Path:
 
 
 def fresh_scratch(out: Path, shard: tuple[int, int] | None) -> Path:
-    """An empty folder for unfinished files; what a killed run left there is removed."""
+    """An empty folder for unfinished files; what a killed run left there is removed.
+
+    A whole run holds the folder alone, and so removes what killed shards left as well, of whatever division.
+    """
     name = "unfinished" if shard is None else f"unfinished-{shard[0]}-of-{shard[1]}"
     scratch = state_folder(out) / name
-    shutil.rmtree(scratch, ignore_errors=True)
+    for left in [scratch] if shard else state_folder(out).glob("unfinished*"):
+        shutil.rmtree(left, ignore_errors=True)
     scratch.mkdir(parents=True, exist_ok=True)
     return scratch
 
