@@ -229,14 +229,15 @@ def _to_do(out: Path, tasks: Sequence[Task], resume: bool, summary: Summary) -> 
 
 
 def _plan(documents: Sequence[Document], logger: logging.Logger) -> list[Task]:
-    tasks = []
+    tasks: list[Task] = []
+    hashes: dict[str, str] = {}  # each file is read once
     for document in documents:
         try:
             base = prepared(document, logger)
         except Exception as exc:
             raise config_message(document.root, exc) from exc
         check_limits(base, document.root)
-        tasks += plan_tasks(document, base, logger)
+        tasks += plan_tasks(document, base, logger, hashes=hashes)
     shard_of(tasks, None)  # before anything is written: no two files of one name
     return tasks
 

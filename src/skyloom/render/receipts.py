@@ -23,7 +23,7 @@ __all__ = [
     "write_receipt",
 ]
 
-FORMAT = 1
+FORMAT = 2  # in 1, `inputs` had the files of the section input alone, without their folders
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Origin:
     models: dict[str, str] = field(default_factory=dict)
     """Weights' SHA-256 by model."""
     inputs: dict[str, str] = field(default_factory=dict)
-    """SHA-256 by name of the catalogues and other files that ``input`` names."""
+    """SHA-256 by path, as it is named, of the catalogues and other files that the configuration names."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def read_receipt(out: Path, name: str) -> Receipt | str | None:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return f"{path.name} is damaged"
-    return receipt if sound else f"{path.name} is not a receipt of this version"
+    return receipt if sound else f"{path.name} is a receipt of another version of Skyloom"
 
 
 def origin_changes(old: Origin, new: Origin) -> list[str]:

@@ -6,19 +6,22 @@ import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import galsim
 from galsim.config.extra import valid_extra_outputs
+from galsim.config.input import valid_input_types
 from galsim.config.output import SetupConfigFileNum, valid_output_types
 
 from skyloom.errors import ConfigError
 from skyloom.render.documents import Document, config_message
-from skyloom.render.products import file_sha256
+from skyloom.render.named_files import NamedFiles
 from skyloom.render.receipts import Origin
 
-__all__ = ["Task", "plan_tasks", "shard_of"]
+__all__ = ["GALAXY_INPUTS", "Task", "plan_tasks", "shard_of"]
+
+GALAXY_INPUTS = ("learned_galaxies", "generative_model")
+"""Sections of ``input`` that have a generator."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,9 @@ class Task:
     """Names among them that an earlier task writes: every task would write the same, say, PSF image."""
 
 
-def plan_tasks(document: Document, base: dict[str, Any], logger: Any = None) -> list[Task]:
+def plan_tasks(
+    document: Document, base: dict[str, Any], logger: Any = None, *, hashes: dict[str, str] | None = None
+) -> list[Task]:
     """List the files of a document, with the numbers GalSim would give them.
 
     Parameters
@@ -51,6 +56,8 @@ def plan_tasks(document: Document, base: dict[str, Any], logger: Any = None) -> 
         Its configuration with the inputs in that don't change from file to file; it is not altered.
     logger : logging.Logger, optional
         Gets GalSim's messages.
+    hashes : dict, optional
+        SHA-256 by path of files that other documents named too; added to.
 
     Raises
     ------
@@ -61,14 +68,14 @@ def plan_tasks(document: Document, base: dict[str, Any], logger: Any = None) -> 
     # GalSim makes the folders of a name it is asked for: in no folder of ours, and not in the current one
     config["output"].pop("dir", None)
     try:
-        return list(_plan(document, config, logger))
+        return list(_plan(document, config, logger, {} if hashes is None else hashes))
     except Exception as exc:
         raise config_message(document.root, exc) from exc
 
 
-def _plan(document: Document, config: dict[str, Any], logger: Any) -> Iterable[Task]:
+def _plan(document: Document, config: dict[str, Any], logger: Any, hashes: dict[str, str]) -> Iterable[Task]:
     image_num = obj_num = 0
-    models, inputs = _models(config), _inputs(config, document.root)
+    named = NamedFiles(document.config, hashes)
     sha256 = document.sha256
     for file_num in range(galsim.config.GetNFiles(config, logger=logger)):
         SetupConfigFileNum(config, file_num, image_num, obj_num, logger)
@@ -76,6 +83,7 @@ def _plan(document: Document, config: dict[str, Any], logger: Any) -> Iterable[T
         builder = valid_output_types[output["type"]]
         builder.setup(output, config, file_num, galsim.config.LoggerWrapper(logger))
         galsim.config.ProcessInput(config, logger=logger, file_scope_only=True)
+        now = galsim.config.CopyConfig(config)  # with random numbers of its own: the count of objects takes some too
         counts = galsim.config.GetNObjForFile(config, file_num, image_num, logger=logger, approx=True)
         numbers = f"{sha256} {file_num} {image_num} {obj_num}"
         yield Task(
@@ -89,8 +97,8 @@ def _plan(document: Document, config: dict[str, Any], logger: Any) -> Iterable[T
                 config_sha256=hashlib.sha256(numbers.encode()).hexdigest(),
                 document_sha256=sha256,
                 seed=document.seed,
-                models=models,
-                inputs=inputs,
+                models=_models(now),
+                inputs=named.of_file(now),
             ),
             extras=tuple(_extra_names(output, config)),
         )
@@ -152,27 +160,27 @@ def _inside(name: str) -> str:
 def _models(config: dict[str, Any]) -> dict[str, str]:
     """Weights by model, of every input that has a generator."""
     found = {}
-    for objects in config.get("_input_objs", {}).values():
-        for item in objects if isinstance(objects, list) else ():
-            spec = getattr(item, "spec", None)
+    for key, objects in config.get("_input_objs", {}).items():
+        for number, item in enumerate(objects if isinstance(objects, list) else ()):
+            spec = getattr(_of_this_file(config, key, number) if item is None else item, "spec", None)
             if spec is not None and hasattr(spec, "weights_sha256"):
                 found[str(spec.name)] = str(spec.weights_sha256 or "")
     return found
 
 
-def _inputs(config: dict[str, Any], root: str) -> dict[str, str]:
-    """Hashes of the files that ``input`` names outright; another catalogue is another configuration."""
-    found = {}
-    for section in config.get("input", {}).values():
-        for field in section if isinstance(section, list) else [section]:
-            name = field.get("file_name") if isinstance(field, dict) else None
-            if not isinstance(name, str):
-                continue
-            try:
-                name = str(galsim.config.ParseValue(dict(field), "file_name", config, str)[0])
-                path = Path(str(field.get("dir", "."))) / name
-                if path.is_file():
-                    found[name] = file_sha256(path)
-            except Exception:  # GalSim itself says what is wrong with it, when it reads it
-                continue
-    return found
+def _of_this_file(config: dict[str, Any], key: str, number: int) -> Any:
+    """What stands for an input that changes from file to file and is not there yet: its generator."""
+    if key not in GALAXY_INPUTS:
+        return None
+    section = config["input"][key]
+    section = section[number] if isinstance(section, list) else section
+    try:
+        loader = valid_input_types[key]
+        return loader.init_func(**loader.getKwargs(section, config, None)[0])
+    except Exception:  # a zero point of each image, say; the model's name is what counts
+        from skyloom.generators.registry import load_model
+
+        try:
+            return load_model(galsim.config.ParseValue(section, "model", config, str)[0])
+        except Exception:  # GalSim itself says what is wrong with it
+            return None

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Any
 
-from skyloom.render.tasks import Task
+from skyloom.render.tasks import GALAXY_INPUTS, Task
 
 __all__ = ["add_truth"]
-
-_INPUTS = ("learned_galaxies", "generative_model")
 
 
 def add_truth(config: dict[str, Any], task: Task) -> None:
@@ -25,7 +23,7 @@ def add_truth(config: dict[str, Any], task: Task) -> None:
         Says the name of the image.
     """
     sections = config.get("input")
-    if isinstance(sections, dict) and any(name in sections for name in _INPUTS):
+    if isinstance(sections, dict) and any(name in sections for name in GALAXY_INPUTS):
         stem = PurePath(task.name)
         name = str(stem.with_name(stem.name.split(".fits")[0] + ".galaxies.fits"))
         config["output"].setdefault("learned_truth", {"file_name": name})
