@@ -113,6 +113,32 @@ def test_a_file_that_tasks_share_comes_from_the_first(tmp_path):
     assert pixels(tmp_path / "one" / "out")["psf.fits"] == pixels(tmp_path / "forward")["psf.fits"]
 
 
+@pytest.mark.parametrize("name", ["truth.fits", "$'truth.fit%s' % ('s' * (file_num > 0))"])
+def test_a_truth_table_that_tasks_share_is_refused(tmp_path, name):
+    output = {**CONFIG["output"], "learned_truth": {"file_name": name}}
+    with pytest.raises(ConfigError, match=r"would hold the galaxies of one of the 4 output files and lose"):
+        render_config(write_field(tmp_path, output=output), tmp_path / "out", shard=(1, 2))
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_truth_table_of_each_task_may_have_any_name(tmp_path):
+    output = {**CONFIG["output"], "learned_truth": {"file_name": "$'truth%d.fits' % file_num"}}
+    config = write_field(tmp_path, output=output)
+    render_config(config, tmp_path / "out")
+    assert len(list(tmp_path.glob("out/truth?.fits"))) == FILES
+    assert len(render_config(config, tmp_path / "out", resume=True).kept) == FILES
+
+
+@pytest.mark.parametrize("section", [{}, {"hdu": 1}])
+def test_a_truth_section_without_a_name(tmp_path, section):
+    config = write_field(tmp_path, output={"file_name": "f.fits", "learned_truth": section})
+    files = render_config(config, tmp_path / "out")
+    assert files.written, files.failed
+    name = "f.fits" if section else "f.galaxies.fits"
+    assert len(fits.getdata(tmp_path / "out" / name, 1)) == 5
+    assert (tmp_path / "out" / "f.galaxies.fits").exists() == (not section)
+
+
 def test_without_a_seed_one_is_drawn_and_kept(tmp_path):
     image = {key: value for key, value in CONFIG["image"].items() if key != "random_seed"}
     config = write_field(tmp_path, **PLAIN, image=image)

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
 import galsim
@@ -23,6 +24,8 @@ __all__ = ["GALAXY_INPUTS", "Task", "plan_tasks", "shard_of"]
 GALAXY_INPUTS = ("learned_galaxies", "generative_model")
 """Sections of ``input`` that have a generator."""
 
+_OF_ITS_GALAXIES = ("learned_truth", "learned_stamps")  # extra outputs that are others in every file
+
 
 @dataclass(frozen=True)
 class Task:
@@ -39,6 +42,8 @@ class Task:
     origin: Origin
     extras: tuple[str, ...] = ()
     """Names of the truth table, weight image and the like."""
+    own: frozenset[str] = frozenset()
+    """Names among them that hold the galaxies of this file, so that no other task can share them."""
     taken: frozenset[str] = frozenset()
     """Names among them that an earlier task writes: every task would write the same, say, PSF image."""
 
@@ -85,6 +90,7 @@ def _plan(document: Document, config: dict[str, Any], logger: Any, hashes: dict[
         galsim.config.ProcessInput(config, logger=logger, file_scope_only=True)
         now = galsim.config.CopyConfig(config)  # with random numbers of its own: the count of objects takes some too
         counts = galsim.config.GetNObjForFile(config, file_num, image_num, logger=logger, approx=True)
+        extras = list(_extra_names(output, config))
         numbers = f"{sha256} {file_num} {image_num} {obj_num}"
         yield Task(
             name=_name(output, config, builder.default_ext, document.root),
@@ -100,7 +106,8 @@ def _plan(document: Document, config: dict[str, Any], logger: Any, hashes: dict[
                 models=_models(now),
                 inputs=named.of_file(now),
             ),
-            extras=tuple(_extra_names(output, config)),
+            extras=tuple(name for _, name in extras),
+            own=frozenset(name for key, name in extras if key in _OF_ITS_GALAXIES),
         )
         image_num += len(counts)
         obj_num += sum(counts)
@@ -114,7 +121,8 @@ def shard_of(tasks: list[Task], shard: tuple[int, int] | None) -> list[Task]:
     Raises
     ------
     ConfigError
-        When two tasks would write the same image, or an image has the name of another's table.
+        When two tasks would write the same image or the same table of galaxies, or an image has the name of
+        another's table.
     """
     owner: dict[str, str] = {}
     for task in tasks:
@@ -124,11 +132,19 @@ def shard_of(tasks: list[Task], shard: tuple[int, int] | None) -> list[Task]:
                 "let output.file_name depend on the file's number or band"
             )
         owner[task.name] = task.name
+    own = frozenset[str]().union(*(task.own for task in tasks))
     out = []
     for task in tasks:
         taken = frozenset(name for name in task.extras if owner.setdefault(name, task.name) != task.name)
         if any(owner[name] == name or name == task.name for name in task.extras):
             raise ConfigError(f"'{task.name}': an extra output has the name of an image")
+        shared = sorted(taken & own)
+        if shared:
+            raise ConfigError(
+                f"'{shared[0]}' would hold the galaxies of one of the {len(tasks)} output files and lose the others'; "
+                "let the file_name of output.learned_truth and learned_stamps depend on the file's number or band, "
+                "or leave it out"
+            )
         out.append(replace(task, taken=taken))
     return out if shard is None else out[shard[0] - 1 :: shard[1]]
 
@@ -142,12 +158,16 @@ def _name(output: dict[str, Any], config: dict[str, Any], suffix: str | None, ro
     return f"{root}{suffix}"
 
 
-def _extra_names(output: dict[str, Any], config: dict[str, Any]) -> Iterable[str]:
+def _extra_names(output: dict[str, Any], config: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    """Section and name; a truth table has two."""
     for key in valid_extra_outputs:
         field = output.get(key)
         if isinstance(field, dict) and "file_name" in field:
             galsim.config.SetDefaultExt(field, ".fits")
-            yield _inside(galsim.config.ParseValue(field, "file_name", config, str)[0])
+            name = _inside(galsim.config.ParseValue(field, "file_name", config, str)[0])
+            yield key, name
+            if key == "learned_truth":
+                yield key, str(PurePath(name).with_suffix(".parquet"))
 
 
 def _inside(name: str) -> str:

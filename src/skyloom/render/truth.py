@@ -11,9 +11,10 @@ __all__ = ["add_truth"]
 
 
 def add_truth(config: dict[str, Any], task: Task) -> None:
-    """Add ``output.learned_truth`` to a configuration that draws learned galaxies and has no such section.
+    """Add ``output.learned_truth`` to a configuration that draws learned galaxies, or its missing `file_name`.
 
-    The tables are named after the image: ``f0.galaxies.fits`` and ``f0.galaxies.parquet`` for ``f0.fits``.
+    The tables are named after the image: ``f0.galaxies.fits`` and ``f0.galaxies.parquet`` for ``f0.fits``. With
+    `hdu` the table goes into the image's file, and has no name.
 
     Parameters
     ----------
@@ -26,4 +27,6 @@ def add_truth(config: dict[str, Any], task: Task) -> None:
     if isinstance(sections, dict) and any(name in sections for name in GALAXY_INPUTS):
         stem = PurePath(task.name)
         name = str(stem.with_name(stem.name.split(".fits")[0] + ".galaxies.fits"))
-        config["output"].setdefault("learned_truth", {"file_name": name})
+        section = config["output"].setdefault("learned_truth", {})
+        if isinstance(section, dict) and "hdu" not in section:
+            section.setdefault("file_name", name)
