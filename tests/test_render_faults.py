@@ -127,6 +127,36 @@ def test_files_of_an_earlier_run_are_not_replaced_unasked(copy, capsys):
     assert "4 files stand already" in capsys.readouterr().err
 
 
+def test_overwriting_leaves_nothing_of_the_earlier_run(copy):
+    out = copy / "out"
+    render_config(copy / "field.yaml", out, overwrite=True, quicklook=True)
+    assert (out / "f0.png").exists()
+    assert (out / "w0.fits").exists()
+    (out / "mine.txt").write_text("no file of ours")
+    config = write_field(copy, **PLAIN, output={"nfiles": 2, "file_name": "$'f%d.fits' % file_num"})
+    render_config(config, out, overwrite=True, shard=(1, 2))
+    assert not list(out.glob("?0.png")) + list(out.glob("w0*"))
+    assert all((out / name).exists() for name in ("f1.png", "w1.fits", "mine.txt"))  # of the other shard, and not ours
+
+
+def test_overwriting_keeps_to_its_folder_and_to_its_own(copy):
+    out = copy / "out"
+    outside, linked = copy / "outside.txt", copy / "linked"
+    linked.mkdir()
+    for path in (outside, linked / "x.txt"):
+        path.write_text("stays")
+    (out / "link").symlink_to(linked)
+    receipt = out / "f0.fits.receipt.json"
+    content = json.loads(receipt.read_text())
+    names = [str(outside), "../outside.txt", "link/x.txt", "f1.fits", "./w1.fits", ".skyloom/lock", ".", "..", "gone"]
+    content["files"] |= {name: {"bytes": 0, "sha256": ""} for name in names}
+    receipt.write_text(json.dumps(content))
+    (out / "f2.fits.receipt.json").write_text('{"files": 3}')
+    render_config(copy / "field.yaml", out, overwrite=True, shard=(1, 2), overrides={"image.random_seed": 6})
+    assert all(p.exists() for p in (outside, linked / "x.txt", out / "f1.fits", out / "w1.fits", out / ".skyloom/lock"))
+    assert len(pixels(out)) == 2 * FILES
+
+
 def test_a_file_that_fails_leaves_the_others_and_is_made_later(tmp_path, capsys):
     config = write_field(tmp_path, **{**PLAIN, "gal": {**PLAIN["gal"], "flux": "$(1 / 0) if stop(file_num) else 100"}})
     flag = tmp_path / "flag"

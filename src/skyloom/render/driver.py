@@ -21,10 +21,11 @@ from skyloom.render.limits import check_limits
 from skyloom.render.local import run_local
 from skyloom.render.lock import folder_lock
 from skyloom.render.progress import QuietReporter, Reporter
-from skyloom.render.receipts import read_receipt, receipt_path
+from skyloom.render.receipts import read_receipt
 from skyloom.render.stamps import STAMPS
 from skyloom.render.state import (
     claim_seed,
+    discard_files,
     fresh_scratch,
     keep_documents,
     refuse_changes,
@@ -146,6 +147,9 @@ def render_config(
             elif not overwrite:
                 refuse_receipts(out, mine)
             todo = _to_do(out, mine, resume, summary)
+            if todo:
+                making = {task.name for task in todo}
+                discard_files(out, todo, [task for task in tasks if task.name not in making])
             if not todo or (workers == 1 and scheduler is None):
                 outcomes = run_local(todo, by_index, out, scratch, quicklook=quicklook, logger=logger)
             else:
@@ -221,8 +225,6 @@ def _to_do(out: Path, tasks: Sequence[Task], resume: bool, summary: Summary) -> 
             continue
         if wrong is not None:
             summary.repaired[task.name] = wrong
-        # a receipt must not outlive its file, whenever this run ends
-        receipt_path(out, task.name).unlink(missing_ok=True)
         todo.append(task)
     summary.files = len(tasks)
     return todo

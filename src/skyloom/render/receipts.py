@@ -15,6 +15,7 @@ from skyloom.render.products import file_sha256
 __all__ = [
     "Origin",
     "Receipt",
+    "listed_files",
     "origin_changes",
     "read_receipt",
     "receipt_name",
@@ -101,6 +102,15 @@ def read_receipt(out: Path, name: str) -> Receipt | str | None:
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return f"{path.name} is damaged"
     return receipt if sound else f"{path.name} is a receipt of another version of Skyloom"
+
+
+def listed_files(out: Path, name: str) -> list[str]:
+    """Names in the receipt of a file, of whatever version it is; none where there is no receipt, or no telling."""
+    try:
+        files = json.loads(receipt_path(out, name).read_text())["files"]
+        return [str(file) for file in files]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
 
 
 def origin_changes(old: Origin, new: Origin) -> list[str]:

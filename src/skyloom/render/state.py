@@ -16,11 +16,12 @@ from skyloom.errors import ConfigError, RenderError
 from skyloom.files import whole_file
 from skyloom.render.documents import Document, differences
 from skyloom.render.products import sync_folder
-from skyloom.render.receipts import Origin, origin_changes, read_receipt, receipt_path
+from skyloom.render.receipts import Origin, listed_files, origin_changes, read_receipt, receipt_path
 from skyloom.render.tasks import Task
 
 __all__ = [
     "claim_seed",
+    "discard_files",
     "fresh_scratch",
     "keep_documents",
     "refuse_changes",
@@ -147,6 +148,32 @@ def refuse_receipts(out: Path, tasks: Iterable[Task]) -> None:
             f"'{out}' has {len(there)} files of an earlier run ({there[0]}, ...): go on with --resume, "
             "or replace them with --overwrite"
         )
+
+
+def discard_files(out: Path, todo: Iterable[Task], others: Iterable[Task]) -> None:
+    """Remove what an earlier run made of these tasks: the new run may not make all of it.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        Output folder. What a receipt names outside of it is left alone.
+    todo : iterable of Task
+        Tasks that will be made.
+    others : iterable of Task
+        Tasks whose files stay, also those that the tasks of `todo` once made.
+    """
+    stay = {name for task in others for name in (task.name, *task.extras, *listed_files(out, task.name))}
+    for task in todo:
+        for name in listed_files(out, task.name):
+            path = out / name
+            if os.path.normpath(name) not in stay and _is_inside(path, out) and path.is_file():
+                path.unlink(missing_ok=True)
+        receipt_path(out, task.name).unlink(missing_ok=True)  # last: until then it says what is left to remove
+
+
+def _is_inside(path: Path, out: Path) -> bool:
+    folder, whole = path.parent.resolve(), out.resolve()
+    return folder.is_relative_to(whole) and not folder.is_relative_to(state_folder(whole)) and path.name != ".."
 
 
 def refuse_changes(out: Path, tasks: Iterable[Task], documents: dict[int, Document]) -> None:
