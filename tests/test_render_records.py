@@ -152,6 +152,35 @@ def test_the_truth_of_galaxies_drawn_together(tmp_path, made, nproc, caplog):
         np.testing.assert_array_equal(tables[0][column], tables[1][column])
 
 
+@pytest.mark.parametrize("kind", ["Scattered", "LearnedScattered"])
+def test_seeds_beyond_64_bits_are_text_in_the_truth(tmp_path, kind):
+    learned = {**CONFIG["input"]["learned_galaxies"], "seed": 2**100 + 1}
+    image = {**CONFIG["image"], "type": kind}
+    path = write_field(tmp_path, input={"learned_galaxies": learned}, image=image, output={"file_name": "a.fits"})
+    files = render_config(path, tmp_path / "out")
+    assert files.written, files.failed
+    table = Table(fits.getdata(tmp_path / "out" / "a.galaxies.fits"))
+    assert list(table["latent_seed"]) == [str(2**100 + 1)] * 5
+    parquet = pytest.importorskip("pyarrow.parquet")
+    same = parquet.read_table(tmp_path / "out" / "a.galaxies.parquet").to_pydict()
+    assert same["latent_seed"] == list(table["latent_seed"])
+
+
+@pytest.mark.parametrize("kind", ["Scattered", "LearnedScattered"])
+def test_the_truth_has_the_policy_of_each_galaxys_own_section(tmp_path, kind):
+    learned = CONFIG["input"]["learned_galaxies"]
+    sections = [{**learned, "out_of_range": "clip"}, {**learned, "out_of_range": "parametric"}]
+    gal = {**CONFIG["gal"], "num": "$obj_num % 2"}
+    image = {**CONFIG["image"], "type": kind}
+    path = write_field(
+        tmp_path, input={"learned_galaxies": sections}, gal=gal, image=image, output={"file_name": "a.fits"}
+    )
+    files = render_config(path, tmp_path / "out")
+    assert files.written, files.failed
+    table = Table(fits.getdata(tmp_path / "out" / "a.galaxies.fits"))
+    assert list(table["out_of_range"]) == ["parametric" if number % 2 else "clip" for number in table["obj_num"]]
+
+
 def test_the_summary(made):
     summary = json.loads((made / "render_summary.json").read_text())
     assert (summary["files"], len(summary["made"]), summary["galaxies"]) == (FILES, FILES, 5 * FILES)

@@ -58,6 +58,7 @@ class Slot:
             "generator": batch.generator,
             "weights": batch.weights_sha256,
             "seed": batch.seed,
+            "out_of_range": self.galaxies.out_of_range,
             "requested": asked,
         }
 

@@ -44,7 +44,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
 
 ``drawn_from`` says what was done with a galaxy: ``learned``, ``clipped`` to the model's range, or
 ``parametric``; ``out_of_range`` is the policy. The structure follows from ``latent_seed``, ``galaxy_id`` and
-the weights. What is not known is NaN.
+the weights; a ``latent_seed`` beyond 64 bits makes its column text. What is not known is NaN.
 """
 _UNITS = {"half_light_radius": "arcsec", "beta": "rad", "wavelength": "nm", "mag": "mag", "zero_point": "mag"}
 
@@ -94,7 +94,10 @@ class LearnedTruthBuilder(ExtraOutputBuilder):
     def finalize(self, config: dict[str, Any], base: dict[str, Any], main_data: Any, logger: Any) -> dict[str, Any]:
         """Columns in the order of the objects."""
         rows = [row for number in sorted(self.scratch.keys()) for row in self.scratch[number]]
-        return {name: np.array([row[name] for row in rows], dtype=kind) for name, (kind, _) in COLUMNS.items()}
+        kinds = {name: kind for name, (kind, _) in COLUMNS.items()}
+        if any(row["latent_seed"] >= 1 << 64 for row in rows):
+            kinds["latent_seed"] = "U"
+        return {name: np.array([row[name] for row in rows], dtype=kind) for name, kind in kinds.items()}
 
     def writeFile(self, file_name: str, config: dict[str, Any], base: dict[str, Any], logger: Any) -> None:
         """Write both tables."""
@@ -142,10 +145,6 @@ def learned_truths(section: Any, base: dict[str, Any]) -> Iterator[dict[str, Any
 
 def _row(truth: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
     position, world = base.get("image_pos"), base.get("world_pos")
-    galaxies = next(
-        (objects[0] for key in ("learned_galaxies", "generative_model")
-         if (objects := base.get("_input_objs", {}).get(key))), None,
-    )  # fmt: skip
     return {
         "obj_num": base["obj_num"],
         "image_num": base.get("image_num", 0),
@@ -153,7 +152,6 @@ def _row(truth: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
         "y": math.nan if position is None else position.y,
         "ra": world.ra.deg % 360 if isinstance(world, CelestialCoord) else math.nan,
         "dec": world.dec.deg if isinstance(world, CelestialCoord) else math.nan,
-        "out_of_range": getattr(galaxies, "out_of_range", ""),
         **({} if isinstance(truth, PendingTruth) else _known(truth)),
     }
 
@@ -166,6 +164,7 @@ def _known(truth: dict[str, Any]) -> dict[str, Any]:
         **{f"requested_{name}": _number(asked.get(name)) for name in _ASKED},
         **{name: _number(truth.get(name)) for name in _DRAWN},
         "drawn_from": truth["drawn_from"],
+        "out_of_range": truth["out_of_range"],
         "generator": truth["generator"],
         "weights": truth["weights"],
         "latent_seed": truth["seed"],
