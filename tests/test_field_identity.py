@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import skyloom
-from skyloom.render.field import painting
+from skyloom.render.field import painting, places
 
 from .field_plugins import galaxies
 from .learned_fields import CALLS, blobs
@@ -119,6 +119,43 @@ def test_objects_far_off_the_image_are_not_asked_for():
     near = skyloom.render_field(table[[0, 1, 3]], **PLAIN)
     assert np.array_equal(seen.image, near.image)
     assert set(seen.truth["galaxy_id"]) <= set(near.truth["galaxy_id"]) | set(table["galaxy_id"][[0]])
+
+
+def test_the_other_side_of_the_sky_is_not_mirrored_into_the_image():
+    """A tangent plane shows what is behind it where its antipode is."""
+    table = galaxies(3)
+    table.remove_columns(["x", "y"])
+    table["ra"] = [150.0, 330.0 + 1e-3, 150.0 + 5e-4]
+    table["dec"] = [60.0, -60.0 + 1e-3, 60.0]
+    field = skyloom.render_field(table, **{**PLAIN, "wcs": SKY, "pixel_scale": None})
+    assert field.truth["galaxy_id"].tolist() == table["galaxy_id"][[0, 2]].tolist()
+    alone = skyloom.render_field(table[[0, 2]], **{**PLAIN, "wcs": SKY, "pixel_scale": None})
+    assert np.array_equal(field.image, alone.image)
+    coarse = galsim.TanWCS(galsim.AffineTransform(90, 0, 0, 90, galsim.PositionD(120, 100)), SKY.center)
+    ids = table["galaxy_id"]
+    x, y = places._project(np.array(table["ra"]), np.array(table["dec"]), coarse, (240, 200), np.array(ids))
+    assert np.isfinite(x).tolist() == np.isfinite(y).tolist() == [True, False, True]  # though the image is half the sky
+
+
+def test_distortions_that_fold_back_lose_no_field(caplog):
+    """GalSim cannot invert this polynomial some 100 pixels off the image, and says so for the whole array."""
+    header = {
+        "CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "CRVAL1": 150.0, "CRVAL2": 60.0, "CRPIX1": 120.0,
+        "CRPIX2": 100.0, "CD1_1": -0.1 / 3600, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 0.1 / 3600,
+        "A_ORDER": 3, "B_ORDER": 3, "A_3_0": -4e-6, "A_1_2": -4e-6, "B_0_3": -4e-6, "B_2_1": -4e-6,
+    }  # fmt: skip
+    wcs = galsim.FitsWCS(header=galsim.FitsHeader(header))
+    table = galaxies(30)
+    table.remove_columns(["x", "y"])
+    table["ra"], table["dec"] = 150.0, 60.0 + np.linspace(0, 0.22, 30) ** 2
+    with pytest.raises(galsim.GalSimError):
+        wcs.radecToxy(np.array(table["ra"]), np.array(table["dec"]), units="deg")
+    choice = {**PLAIN, "model": "sersic", "psf": galsim.Gaussian(fwhm=0.2), "wcs": wcs, "pixel_scale": None}
+    field = skyloom.render_field(table, **choice)
+    assert "its WCS has no place" in caplog.text
+    assert np.isclose(field.truth["dec"], table["dec"][: len(field.truth)], atol=1e-7).all()
+    assert 2 <= len(field.truth) < 30
+    assert np.array_equal(skyloom.render_field(table[: len(field.truth)], **choice).image, field.image)
 
 
 def test_windows_of_stamps_change_no_pixel(whole, monkeypatch):

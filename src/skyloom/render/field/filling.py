@@ -75,12 +75,11 @@ def fill_image(
     asked = bool({"g1", "g2", "mu"} & set(objects.columns))
     g = np.minimum(np.hypot(lensing["g1"], lensing["g2"]), 0.999)
     stretch = np.sqrt(lensing["mu"] * (1 + g) / (1 - g))
-    cells = view.psfs.cells(x, y)
-    order = np.lexsort((objects.conditions.galaxy_id, cells))
-    order = order[may_be_seen(objects.conditions, stretch, x, y, galaxies.pixel_scale, view)[order]]
+    order = np.flatnonzero(may_be_seen(objects.conditions, stretch, x, y, galaxies.pixel_scale, view))
+    order = order[np.lexsort((objects.conditions.galaxy_id[order], view.psfs.cells(x[order], y[order])))]
     for first in range(0, len(order), batch_size):
         rows = order[first : first + batch_size]
-        for cell in np.unique(cells[rows]).tolist():
+        for cell in np.unique(view.psfs.cells(x[rows], y[rows])).tolist():
             view.psfs.number(cell)
         parts: list[Part] = []
         sources = []

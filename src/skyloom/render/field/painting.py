@@ -153,7 +153,7 @@ def may_be_seen(
     stretch : ndarray, shape (N,)
         Largest factor by which lensing makes it longer.
     x, y : ndarray, shape (N,)
-        Pixels.
+        Pixels; NaN for an object without a place, which is not seen.
     pixel_scale : float
         arcsec.
     view : View
@@ -161,7 +161,7 @@ def may_be_seen(
     nx, ny = view.size
     distance = np.maximum.reduce([0.5 - x, x - nx - 0.5, 0.5 - y, y - ny - 0.5])
     seen = distance <= 0
-    away = np.flatnonzero(~seen)
+    away = np.flatnonzero(distance > 0)
     if view.stamp_size is not None:
         seen[away] = distance[away] <= view.stamp_size / 2 + 1
         return seen
