@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import skyloom
-from skyloom.render.field import painting, places
+from skyloom.render.field import filling, painting, places
 
 from .field_plugins import galaxies
 from .learned_fields import CALLS, blobs
@@ -156,6 +156,24 @@ def test_distortions_that_fold_back_lose_no_field(caplog):
     assert np.isclose(field.truth["dec"], table["dec"][: len(field.truth)], atol=1e-7).all()
     assert 2 <= len(field.truth) < 30
     assert np.array_equal(skyloom.render_field(table[: len(field.truth)], **choice).image, field.image)
+
+
+def test_a_stamp_that_is_cut_off_the_image_is_not_in_the_truth(monkeypatch, caplog):
+    real = painting.draw_sized
+
+    def small_grids(arrays: Any, sizes: Any, *rest: Any) -> Any:
+        return [None if len(s) > 128 else s for s in real(arrays, sizes, *rest)]
+
+    monkeypatch.setattr(painting, "draw_sized", small_grids)
+    table = galaxies(4, half_light_radius=1.0, sersic_n=2.5, q=1.0, x=[-70, 310, 120, -4], y=[100, 100, 270, 205])
+    field = skyloom.render_field(table, **{**PLAIN, "model": "sersic"})
+    assert caplog.text.count("which our Fourier grids hold") == 4
+    assert field.truth["galaxy_id"].tolist() == [table["galaxy_id"][3]]
+    assert np.array_equal(skyloom.render_field(table[3:], **{**PLAIN, "model": "sersic"}).image, field.image)
+    image = np.zeros((3, 4), dtype=np.float32)
+    for corner in ((-5, 1), (5, 1), (1, -5), (1, 4)):
+        filling._add(image, np.ones((2, 2), dtype=np.float32), *corner)
+    assert not image.any()
 
 
 def test_windows_of_stamps_change_no_pixel(whole, monkeypatch):

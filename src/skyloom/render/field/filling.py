@@ -113,4 +113,6 @@ def _add(image: NDArray[np.float32], pixels: NDArray[np.float32], x: int, y: int
     """Add what lies on the image of a stamp whose lower left pixel is (x, y), counted from 1."""
     (ny, nx), (height, width) = image.shape, pixels.shape
     left, low, right, high = max(x, 1), max(y, 1), min(x + width - 1, nx), min(y + height - 1, ny)
+    if right < left or high < low:
+        return  # a negative end would count from the other side
     image[low - 1 : high, left - 1 : right] += pixels[low - y : high - y + 1, left - x : right - x + 1]
