@@ -17,7 +17,7 @@ from skyloom.profiles import OutOfRange
 from skyloom.render.field.filling import Galaxies, fill_image
 from skyloom.render.field.keeping import keep_stamps
 from skyloom.render.field.objects import read_objects
-from skyloom.render.field.observing import image_size, image_wcs, observe
+from skyloom.render.field.observing import image_size, image_wcs, observe, tile_label
 from skyloom.render.field.origin import origin_of, psf_label
 from skyloom.render.field.painting import MAX_STAMP_SIZE, View
 from skyloom.render.field.places import find_places, on_sky
@@ -123,7 +123,8 @@ def render_field(
     subtract_sky : bool
         Take the expected sky out of the image afterwards.
     exposure : int
-        Another number is another noise, and nothing else.
+        Another number is another noise, and nothing else. Images of another projection, size or pixel scale have
+        noise of their own without it.
     pixel_scale : float, optional
         arcsec, 1e-4 to 100.
     zero_point : float, optional
@@ -200,7 +201,8 @@ def render_field(
             **(noise_parameters or {}), "gain": observing.gain, "read_noise": observing.read_noise,
             "exptime": observing.exptime, "sky": observing.sky_electrons,
         }  # fmt: skip
-        rng = galaxy_rng(seed, exposure, f"noise of a field {observing.name} {observing.wavelength}")
+        tile = tile_label(projection, nxy, observing.pixel_scale)
+        rng = galaxy_rng(seed, exposure, f"noise of a field {observing.name} {observing.wavelength} {tile}")
         image, noise_by = ask_noise(image, noise, numbers, rng)
         if subtract_sky:
             add_sky(image, projection, -observing.sky_level)
