@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from skyloom.conditions import Conditions
 from skyloom.errors import RenderError
+from skyloom.physics.huge_fft import raise_on_huge_fft
 from skyloom.physics.sized_stamps import PixelArrays, draw_sized, snap_triangular
 from skyloom.physics.stamp_sizes import learned_stepk, stamp_sizes
 from skyloom.profiles import ProfileBatch
-from skyloom.render.build import raise_on_huge_fft
 from skyloom.render.field.psf_cells import Key, PsfCells
 
 __all__ = ["MAX_STAMP_SIZE", "Part", "View", "drawn_stamps", "may_be_seen", "prepare"]
