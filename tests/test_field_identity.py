@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 
 import skyloom
+from skyloom.hookspecs import hookimpl
 from skyloom.render.field import filling, painting, places
 
-from .field_plugins import galaxies
+from .field_plugins import galaxies, plugin
 from .learned_fields import CALLS, blobs
 from .render_fields import search_path
 from .test_field_galsim import PLAIN, SKY, turned
@@ -85,6 +87,50 @@ def test_what_decides_the_pixels_is_in_the_hash(whole, change):
     hashes = {one.provenance["config_sha256"] for one in (whole, noisy, again)}
     assert len(hashes) == 3
     assert np.array_equal(field(noise="ccd", batch_size=7).image, noisy.image)
+
+
+class Blur:
+    def __init__(self, fwhm: float) -> None:
+        self.fwhm = fwhm
+
+    def __call__(self, x: float, y: float, wavelength: float | None) -> galsim.GSObject:
+        return galsim.Gaussian(fwhm=self.fwhm)
+
+
+def test_psfs_of_one_name_have_hashes_of_their_own():
+    def image(corner: float) -> galsim.GSObject:
+        pixels = galsim.Gaussian(fwhm=0.3).drawImage(nx=64, ny=64, scale=0.1)
+        pixels.array[20, 20] += corner  # in the part that NumPy leaves out of a long array's repr
+        return galsim.InterpolatedImage(pixels)
+
+    def hashed(psf: Any) -> str:
+        choice = {**PLAIN, "model": "sersic", "psf": psf, "size": 40, "stamp_size": 16}
+        return skyloom.render_field(galaxies(2, x=20, y=20), **choice).provenance["config_sha256"]
+
+    psfs = [Blur(0.3), Blur(0.4), *(lambda x, y, w, f=f: galsim.Gaussian(fwhm=f) for f in (0.3, 0.4))]
+    psfs += [functools.partial(turned), functools.partial(lambda a, x, y, w: galsim.Gaussian(fwhm=a), 0.5)]
+    psfs += [image(0.0), image(1e-4)]
+    hashes = [hashed(psf) for psf in psfs]
+    assert len(set(hashes)) == len(psfs)
+    assert [hashed(Blur(0.3)), hashed(image(0.0))] == [hashes[0], hashes[6]]
+
+
+def test_plugins_that_decide_pixels_are_in_the_hash():
+    @hookimpl(wrapper=True)
+    def same(request: Any, batch: Any) -> Any:
+        return (yield)
+
+    def psf(name: str, wavelength: float, x: float, y: float) -> Any:
+        return galsim.Gaussian(fwhm=0.3) if name == "toy" else None
+
+    choice = {**PLAIN, "model": "sersic", "psf": "toy", "wavelength": 700.0, "size": 40, "stamp_size": 16}
+    found = []
+    for hooks in ({}, {"skyloom_after_profiles": same}):
+        with plugin(skyloom_psf=psf, **hooks):
+            found.append(skyloom.render_field(galaxies(2, x=20, y=20), **choice).provenance)
+    assert [one["stages"]["psf"] for one in found] == [["plugin 'toy' 1.2"]] * 2
+    assert [one["stages"]["after_profiles"] for one in found] == [[], ["plugin 'toy' 1.2"]]
+    assert found[0]["config_sha256"] != found[1]["config_sha256"]
 
 
 def test_places_are_drawn_from_the_seed():

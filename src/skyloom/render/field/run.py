@@ -212,7 +212,7 @@ def render_field(
             out_of_range=out_of_range, seed=seed,
         )  # fmt: skip
         provenance = origin_of(
-            galaxies, observing, projection, nxy, filled,
+            galaxies, observing, projection, nxy, filled, view.psfs,
             exposure=exposure, noise=noise, noise_by=noise_by, numbers=numbers, psf=psf_label(choice),
             psf_cell=psf_cell, stamp_size=stamp_size, subtract_sky=subtract_sky,
         )  # fmt: skip
