@@ -70,7 +70,7 @@ class PsfCells:
 
     def digest(self) -> str:
         """SHA-256 of the PSFs that were asked for, cell by cell, as GalSim writes them."""
-        with np.printoptions(threshold=sys.maxsize):  # else it leaves out most of a PSF's image
+        with np.printoptions(threshold=sys.maxsize, floatmode="unique"):  # else it leaves out most of a PSF's image
             written = [hashlib.sha256(repr(psf).encode()).hexdigest() for psf in self.profiles]
         cells = [f"{cell} {written[number]}" for cell, number in sorted(self._of_cell.items())]
         return hashlib.sha256("\n".join(cells).encode()).hexdigest()

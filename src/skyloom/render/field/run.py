@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from skyloom.errors import BadInputError
 from skyloom.manager import call_observers
+from skyloom.physics.sized_stamps import check_device
 from skyloom.profiles import OutOfRange
 from skyloom.render.field.filling import Galaxies, fill_image
 from skyloom.render.field.keeping import keep_stamps
@@ -244,10 +245,4 @@ def _check(stamp_size: Any, batch_size: Any, psf_cell: Any, exposure: Any, devic
     for name, (value, low, high) in whole.items():
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
             raise BadInputError(f"{name} must be a whole number within {low} and {high}, not {value!r:.60}")
-    if device != "cpu":
-        import torch
-
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as exc:
-            raise BadInputError(f"device: torch cannot use '{device}' here: {exc}") from exc
+    check_device(device)
