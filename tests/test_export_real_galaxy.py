@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import galsim
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import skyloom
-from skyloom.errors import BadInputError
+from skyloom.errors import BadInputError, RenderError
 from skyloom.export import ExportSettings, RealGalaxyWriter, export_galaxies, export_real_galaxy
 from skyloom.export.extent import edge_brightness, sersic_central_brightness, stamp_sizes
 from skyloom.profiles import ProfileBatch
@@ -206,6 +207,40 @@ def test_a_galaxy_too_large_is_cut_with_a_warning(tmp_path: Path, caplog: pytest
     with caplog.at_level(logging.WARNING, "skyloom"):
         export_real_galaxy(sersics(5), tmp_path / "cut", max_stamp_size=64)
     assert "galaxies larger than max_stamp_size = 64 pixels: " in caplog.text
+
+
+def test_a_galaxy_too_large_for_our_grids_ends_no_export(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """GalSim draws the one of 12 arcsec; the one of 30 is too large for it too."""
+    radii = np.array([0.3, 12.0, 0.4, 30.0])
+    rows = skyloom.Conditions(
+        galaxy_id=[7, 8, 9, 10], mag=20.0, zero_point=25.94, half_light_radius=radii, sersic_n=1.0, wavelength=814.0
+    )
+    large = skyloom.load_model("sersic").sample(rows, seed=1, out_of_range="parametric")
+    out, place = tmp_path / "out", np.arange(4.0)
+    assert export_galaxies(large, out, formats=["real-galaxy", "instance"], ra=place, dec=place) == 3
+    assert f"galaxies left out of '{out}': 1 of 4: 10" in caplog.text
+    assert "galaxy 10, half-light radius 30 arcsec, is left out" in caplog.text
+    catalogue = galsim.COSMOSCatalog(str(out / "real_galaxy_catalog.fits"), exclusion_level="none")
+    assert catalogue.orig_index.tolist() == [0, 1, 2]
+    table = fits.getdata(out / "real_galaxy_catalog.fits")
+    assert table["ident"].tolist() == [7, 8, 9]
+    assert table["ra"].tolist() == [0.0, 1.0, 2.0]
+    assert sorted(path.stem for path in (out / "stamps").rglob("*.fits")) == ["7", "8", "9"]
+    stamp = fits.getdata(out / table["gal_filename"][1], int(table["gal_hdu"][1]))
+    middle = len(stamp) // 2
+    wanted = large[1].xValue(0.03 * 100.5, 0.03 * 200.5) * 0.03**2
+    assert stamp[middle + 200, middle + 100] == pytest.approx(wanted, rel=1e-3)
+    alone = [large[np.array([3])]]
+    with pytest.raises(RenderError, match="none of the 1 galaxies can be drawn, the first is galaxy 10"):
+        export_real_galaxy(alone, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_cannot_be_drawn_is_named_by_its_id(tmp_path: Path) -> None:
+    batch = sersics(3)
+    indices = np.array([1.0, 20.0, 1.0])
+    with pytest.raises(BadInputError, match="galaxy 101: .* sersic_n 20 is outside"):
+        export_real_galaxy(replace(batch, sersic_n=indices), tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 
 import skyloom
-from skyloom.render.field import painting
+from skyloom.hookspecs import hookimpl
+from skyloom.render.field import filling, painting, places
 
-from .field_plugins import galaxies
+from .field_plugins import galaxies, plugin
 from .learned_fields import CALLS, blobs
 from .render_fields import search_path
 from .test_field_galsim import PLAIN, SKY, turned
@@ -87,6 +89,50 @@ def test_what_decides_the_pixels_is_in_the_hash(whole, change):
     assert np.array_equal(field(noise="ccd", batch_size=7).image, noisy.image)
 
 
+class Blur:
+    def __init__(self, fwhm: float) -> None:
+        self.fwhm = fwhm
+
+    def __call__(self, x: float, y: float, wavelength: float | None) -> galsim.GSObject:
+        return galsim.Gaussian(fwhm=self.fwhm)
+
+
+def test_psfs_of_one_name_have_hashes_of_their_own():
+    def image(corner: float) -> galsim.GSObject:
+        pixels = galsim.Gaussian(fwhm=0.3).drawImage(nx=64, ny=64, scale=0.1)
+        pixels.array[20, 20] += corner  # in the part that NumPy leaves out of a long array's repr
+        return galsim.InterpolatedImage(pixels)
+
+    def hashed(psf: Any) -> str:
+        choice = {**PLAIN, "model": "sersic", "psf": psf, "size": 40, "stamp_size": 16}
+        return skyloom.render_field(galaxies(2, x=20, y=20), **choice).provenance["config_sha256"]
+
+    psfs = [Blur(0.3), Blur(0.4), *(lambda x, y, w, f=f: galsim.Gaussian(fwhm=f) for f in (0.3, 0.4))]
+    psfs += [functools.partial(turned), functools.partial(lambda a, x, y, w: galsim.Gaussian(fwhm=a), 0.5)]
+    psfs += [image(0.0), image(1e-4)]
+    hashes = [hashed(psf) for psf in psfs]
+    assert len(set(hashes)) == len(psfs)
+    assert [hashed(Blur(0.3)), hashed(image(0.0))] == [hashes[0], hashes[6]]
+
+
+def test_plugins_that_decide_pixels_are_in_the_hash():
+    @hookimpl(wrapper=True)
+    def same(request: Any, batch: Any) -> Any:
+        return (yield)
+
+    def psf(name: str, wavelength: float, x: float, y: float) -> Any:
+        return galsim.Gaussian(fwhm=0.3) if name == "toy" else None
+
+    choice = {**PLAIN, "model": "sersic", "psf": "toy", "wavelength": 700.0, "size": 40, "stamp_size": 16}
+    found = []
+    for hooks in ({}, {"skyloom_after_profiles": same}):
+        with plugin(skyloom_psf=psf, **hooks):
+            found.append(skyloom.render_field(galaxies(2, x=20, y=20), **choice).provenance)
+    assert [one["stages"]["psf"] for one in found] == [["plugin 'toy' 1.2"]] * 2
+    assert [one["stages"]["after_profiles"] for one in found] == [[], ["plugin 'toy' 1.2"]]
+    assert found[0]["config_sha256"] != found[1]["config_sha256"]
+
+
 def test_places_are_drawn_from_the_seed():
     table = galaxies(200)
     table.remove_columns(["x", "y"])
@@ -119,6 +165,61 @@ def test_objects_far_off_the_image_are_not_asked_for():
     near = skyloom.render_field(table[[0, 1, 3]], **PLAIN)
     assert np.array_equal(seen.image, near.image)
     assert set(seen.truth["galaxy_id"]) <= set(near.truth["galaxy_id"]) | set(table["galaxy_id"][[0]])
+
+
+def test_the_other_side_of_the_sky_is_not_mirrored_into_the_image():
+    """A tangent plane shows what is behind it where its antipode is."""
+    table = galaxies(3)
+    table.remove_columns(["x", "y"])
+    table["ra"] = [150.0, 330.0 + 1e-3, 150.0 + 5e-4]
+    table["dec"] = [60.0, -60.0 + 1e-3, 60.0]
+    field = skyloom.render_field(table, **{**PLAIN, "wcs": SKY, "pixel_scale": None})
+    assert field.truth["galaxy_id"].tolist() == table["galaxy_id"][[0, 2]].tolist()
+    alone = skyloom.render_field(table[[0, 2]], **{**PLAIN, "wcs": SKY, "pixel_scale": None})
+    assert np.array_equal(field.image, alone.image)
+    coarse = galsim.TanWCS(galsim.AffineTransform(90, 0, 0, 90, galsim.PositionD(120, 100)), SKY.center)
+    ids = table["galaxy_id"]
+    x, y = places._project(np.array(table["ra"]), np.array(table["dec"]), coarse, (240, 200), np.array(ids))
+    assert np.isfinite(x).tolist() == np.isfinite(y).tolist() == [True, False, True]  # though the image is half the sky
+
+
+def test_distortions_that_fold_back_lose_no_field(caplog):
+    """GalSim cannot invert this polynomial some 100 pixels off the image, and says so for the whole array."""
+    header = {
+        "CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "CRVAL1": 150.0, "CRVAL2": 60.0, "CRPIX1": 120.0,
+        "CRPIX2": 100.0, "CD1_1": -0.1 / 3600, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 0.1 / 3600,
+        "A_ORDER": 3, "B_ORDER": 3, "A_3_0": -4e-6, "A_1_2": -4e-6, "B_0_3": -4e-6, "B_2_1": -4e-6,
+    }  # fmt: skip
+    wcs = galsim.FitsWCS(header=galsim.FitsHeader(header))
+    table = galaxies(30)
+    table.remove_columns(["x", "y"])
+    table["ra"], table["dec"] = 150.0, 60.0 + np.linspace(0, 0.22, 30) ** 2
+    with pytest.raises(galsim.GalSimError):
+        wcs.radecToxy(np.array(table["ra"]), np.array(table["dec"]), units="deg")
+    choice = {**PLAIN, "model": "sersic", "psf": galsim.Gaussian(fwhm=0.2), "wcs": wcs, "pixel_scale": None}
+    field = skyloom.render_field(table, **choice)
+    assert "its WCS has no place" in caplog.text
+    assert np.isclose(field.truth["dec"], table["dec"][: len(field.truth)], atol=1e-7).all()
+    assert 2 <= len(field.truth) < 30
+    assert np.array_equal(skyloom.render_field(table[: len(field.truth)], **choice).image, field.image)
+
+
+def test_a_stamp_that_is_cut_off_the_image_is_not_in_the_truth(monkeypatch, caplog):
+    real = painting.draw_sized
+
+    def small_grids(arrays: Any, sizes: Any, *rest: Any) -> Any:
+        return [None if len(s) > 128 else s for s in real(arrays, sizes, *rest)]
+
+    monkeypatch.setattr(painting, "draw_sized", small_grids)
+    table = galaxies(4, half_light_radius=1.0, sersic_n=2.5, q=1.0, x=[-70, 310, 120, -4], y=[100, 100, 270, 205])
+    field = skyloom.render_field(table, **{**PLAIN, "model": "sersic"})
+    assert caplog.text.count("which our Fourier grids hold") == 4
+    assert field.truth["galaxy_id"].tolist() == [table["galaxy_id"][3]]
+    assert np.array_equal(skyloom.render_field(table[3:], **{**PLAIN, "model": "sersic"}).image, field.image)
+    image = np.zeros((3, 4), dtype=np.float32)
+    for corner in ((-5, 1), (5, 1), (1, -5), (1, 4)):
+        filling._add(image, np.ones((2, 2), dtype=np.float32), *corner)
+    assert not image.any()
 
 
 def test_windows_of_stamps_change_no_pixel(whole, monkeypatch):

@@ -13,9 +13,13 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 import skyloom
-from skyloom.errors import BadInputError, CatalogueError, ConditionsError
+from skyloom.errors import BadInputError, CatalogueError, ConditionsError, ConfigError
+from skyloom.physics.sized_stamps import check_device
 
 from .field_plugins import galaxies, plugin
+from .learned_fields import blobs, build, config
+
+assert blobs  # a fixture
 
 PLAIN: dict[str, Any] = {"size": 64, "seed": 5, "model": "sersic", "survey": "euclid_vis"}
 
@@ -171,6 +175,15 @@ def test_what_cannot_be_is_refused_in_one_line(case):
     with pytest.raises(BadInputError, match=message) as caught:
         skyloom.render_field(table(), **{**PLAIN, **change})
     assert "\n" not in str(caught.value)
+
+
+def test_a_device_that_is_not_there_is_named_alike_in_both_ways():
+    check_device("cpu")
+    with pytest.raises(BadInputError, match="^device: torch cannot use 'abacus' here") as caught:
+        check_device("abacus")
+    with pytest.raises(ConfigError, match="^image.device: torch cannot use 'abacus' here"):
+        build(config(1), type="LearnedScattered", device="abacus")
+    assert type(caught.value) is BadInputError
 
 
 def test_catalogues_that_cannot_be(tmp_path):

@@ -198,6 +198,21 @@ def test_noise_is_a_ccds():
     assert np.allclose(without, image - level / 2.5, atol=1e-4)
 
 
+def test_tiles_of_one_seed_have_noise_of_their_own():
+    def tile(ra: float, dec: float, side: int = 32, scale: float = 0.1) -> np.ndarray:
+        centre = galsim.CelestialCoord(ra * galsim.degrees, dec * galsim.degrees)
+        pixels = galsim.AffineTransform(-scale, 0, 0, scale, galsim.PositionD(16.5, 16.5))
+        empty = galaxies(1)[:0]
+        choice = {"seed": 5, "model": "sersic", "survey": "euclid_vis", "wcs": galsim.TanWCS(pixels, centre)}
+        return skyloom.render_field(empty, size=side, **choice).image[:32, :32]
+
+    first = tile(150, 2)
+    assert np.array_equal(tile(150, 2), first)
+    assert np.array_equal(tile(510, 2), first)
+    for other in (tile(150.001, 2), tile(150, 2.001), tile(150, 2, side=33), tile(150, 2, scale=0.1000001)):
+        assert abs(np.corrcoef(other.ravel(), first.ravel())[0, 1]) < 0.2
+
+
 def test_noise_models_by_themselves():
     rng = np.random.default_rng(1)
     image = np.full((3, 5), -2.0, np.float32)

@@ -51,7 +51,7 @@ class InstanceWriter:
         self._count = 0
         _write_sed(folder / SED_FILE)
 
-    def add(self, batch: ProfileBatch, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> None:
+    def add(self, batch: ProfileBatch, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> list[int]:
         """Write more galaxies.
 
         Parameters
@@ -61,9 +61,14 @@ class InstanceWriter:
         ra, dec : ndarray, shape (N,)
             Degrees.
 
+        Returns
+        -------
+        list of int
+            Rows of the galaxies that are left out, for they cannot be drawn.
+
         Raises
         ------
-        BadInputError, RenderError
+        BadInputError
             As `skyloom.export.drawing.draw_stamps`.
         """
         from astropy.io import fits
@@ -73,7 +78,11 @@ class InstanceWriter:
         if not self._count:
             for keyword in ("MODEL", "WSHA256", "SEED", "SKYLOOM"):
                 self._file.write(f"# {keyword} {_plain(cards[keyword][0])}\n")
+        left_out: list[int] = []
         for i, stamp in enumerate(draw_stamps(batch, settings, sharpened=True)):
+            if stamp is None:
+                left_out.append(i)
+                continue
             name = Path("stamps", f"{self._count // _FOLDER_OF:04d}", f"{batch.galaxy_id[i]}.fits")
             redshift = 0.0 if batch.redshift is None else float(np.nan_to_num(batch.redshift[i]))
             mag = settings.zero_point - 2.5 * np.log10(float(stamp.sum(dtype=np.float64)))
@@ -86,6 +95,7 @@ class InstanceWriter:
                 f"{SED_FILE} {redshift:.8f} 0 0 0 0 0 {name.as_posix()} {settings.pixel_scale!r} 0 none none\n"
             )
             self._count += 1
+        return left_out
 
     def finish(self) -> None:
         """End the catalogue."""

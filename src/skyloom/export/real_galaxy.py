@@ -45,7 +45,7 @@ class RealGalaxyWriter:
         self._rows: list[dict[str, NDArray[Any]]] = []
         self._fits: list[dict[str, NDArray[Any]]] = []
 
-    def add(self, batch: ProfileBatch, ra: NDArray[np.float64] | None = None, dec: Any = None) -> None:
+    def add(self, batch: ProfileBatch, ra: NDArray[np.float64] | None = None, dec: Any = None) -> list[int]:
         """Write the stamps of more galaxies.
 
         Parameters
@@ -55,9 +55,14 @@ class RealGalaxyWriter:
         ra, dec : ndarray, shape (N,), optional
             Degrees, for the catalogue's columns.
 
+        Returns
+        -------
+        list of int
+            Rows of the galaxies that are left out, for they cannot be drawn.
+
         Raises
         ------
-        BadInputError, RenderError
+        BadInputError
             As `skyloom.export.drawing.draw_stamps`.
         """
         settings = self._settings
@@ -65,7 +70,11 @@ class RealGalaxyWriter:
         count = len(batch)
         rows: dict[str, Any] = {name: np.zeros(count) for name in ("peak", "square", "variance", "stamp_flux")}
         rows |= {"size": np.zeros(count, np.int64), "hdu": np.zeros(count, np.int64), "file": []}
+        kept: list[int] = []
         for i, stamp in enumerate(draw_stamps(batch, settings)):
+            if stamp is None:
+                continue
+            kept.append(i)
             rows["size"][i], rows["peak"][i] = len(stamp), stamp.max()
             rows["square"][i] = np.square(stamp, dtype=np.float64).sum()
             rows["variance"][i] = settings.noise_variance or (_QUIET * rows["peak"][i]) ** 2
@@ -77,11 +86,14 @@ class RealGalaxyWriter:
             stream = self._next_stream()
             rows["hdu"][i] = stream.append(stamp, galaxy_cards(batch, i))
             rows["file"].append(stream.path.name)
-        if count:
-            rows["file"] = np.array(rows["file"])
+        if kept:
+            drawn = np.array(kept)
+            files = np.array(rows.pop("file"))
             rows |= {"ident": batch.galaxy_id} | ({"ra": ra, "dec": dec} if ra is not None else {})
+            rows = {name: values[drawn] for name, values in rows.items()} | {"file": files}
             self._rows.append(rows)
-            self._fits.append(parametric_columns(batch, rows["size"], settings))
+            self._fits.append(parametric_columns(batch[drawn], rows["size"], settings))
+        return sorted(set(range(count)) - set(kept))
 
     def finish(self) -> None:
         """Write the PSF and the tables; the catalogue last."""

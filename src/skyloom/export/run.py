@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skyloom.errors import BadInputError
+from skyloom.errors import BadInputError, RenderError
 from skyloom.export.drawing import warn_of_cuts
 from skyloom.export.folder import whole_folder
 from skyloom.export.instance import InstanceWriter
@@ -20,6 +21,9 @@ from skyloom.profiles import ProfileBatch
 
 __all__ = ["Format", "export_galaxies", "export_instance_catalog", "export_real_galaxy"]
 
+_logger = logging.getLogger(__name__)
+_MOST_LISTED = 20  # galaxies in one message; each has one of its own too
+
 Format = Literal["real-galaxy", "instance"]
 
 Batches = ProfileBatch | Iterable[ProfileBatch]
@@ -27,7 +31,7 @@ Positions = tuple[NDArray[np.float64], NDArray[np.float64]] | None
 
 
 class _Writer(Protocol):
-    def add(self, batch: ProfileBatch, ra: Any, dec: Any) -> None: ...
+    def add(self, batch: ProfileBatch, ra: Any, dec: Any) -> list[int]: ...
     def finish(self) -> None: ...
     def close(self) -> None: ...
 
@@ -59,14 +63,14 @@ def export_real_galaxy(
     Returns
     -------
     int
-        How many galaxies were written.
+        How many galaxies were written. Those that are too large to be drawn are left out, and logged.
 
     Raises
     ------
     BadInputError
         For settings that cannot be used, galaxies with one id, no galaxies, a folder that is not empty.
     RenderError
-        For a galaxy that cannot be drawn.
+        When none of the galaxies can be drawn.
 
     Examples
     --------
@@ -122,23 +126,32 @@ def export_galaxies(
                 writers.append(RealGalaxyWriter(folder, settings))
             if "instance" in wanted:
                 writers.append(InstanceWriter(folder, settings))
-            count = 0
+            count, left_out = 0, []
             for batch in _checked(batches):
                 place = _of(positions, count, len(batch))
                 warn_of_cuts(batch, settings)
-                for writer in writers:
-                    writer.add(batch, *place)
+                missing = {row for writer in writers for row in writer.add(batch, *place)}
+                left_out += batch.galaxy_id[sorted(missing)].tolist()
                 count += len(batch)
             if not count:
                 raise BadInputError("there are no galaxies to export")
             if positions is not None and len(positions[0]) != count:
                 raise BadInputError(f"{len(positions[0])} positions were given for {count} galaxies")
+            if len(left_out) == count:
+                raise RenderError(f"none of the {count} galaxies can be drawn, the first is galaxy {left_out[0]}")
             for writer in writers:
                 writer.finish()
         finally:
             for writer in writers:
                 writer.close()
-    return count
+    if left_out:
+        _logger.warning("galaxies left out of '%s': %d of %d: %s", out, len(left_out), count, _listed(left_out))
+    return count - len(left_out)
+
+
+def _listed(ids: Sequence[int]) -> str:
+    more = f" and {len(ids) - _MOST_LISTED} more" if len(ids) > _MOST_LISTED else ""
+    return ", ".join(map(str, ids[:_MOST_LISTED])) + more
 
 
 def _made(settings: dict[str, Any]) -> ExportSettings:

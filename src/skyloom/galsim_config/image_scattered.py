@@ -22,6 +22,7 @@ from skyloom.galsim_config.field_drawing import DrawnStamp, draw_stamps
 from skyloom.galsim_config.stamp_output import add_drawn_stamp
 from skyloom.galsim_config.threads import one_torch_thread
 from skyloom.galsim_config.truth_table import fill_truth_tables
+from skyloom.physics.sized_stamps import check_device
 
 __all__ = ["LearnedScatteredBuilder"]
 
@@ -116,13 +117,7 @@ def _settings(config: dict[str, Any], base: dict[str, Any]) -> _Settings:
         device = ParseValue(config, "device", base, str)[0]
     if size < 1:
         raise ConfigError(f"image.batch_size must be at least 1, not {size}")
-    if device != "cpu":
-        import torch
-
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as exc:
-            raise ConfigError(f"image.device: torch cannot use '{device}' here: {exc}") from exc
+    check_device(device, "image.device", ConfigError)
     return _Settings(size, device)
 
 

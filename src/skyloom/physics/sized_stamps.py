@@ -14,9 +14,9 @@ import galsim
 import numpy as np
 from numpy.typing import NDArray
 
-from skyloom.errors import RenderError
+from skyloom.errors import BadInputError, RenderError
 
-__all__ = ["PixelArrays", "draw_sized", "seen_under", "snap_triangular"]
+__all__ = ["PixelArrays", "check_device", "draw_sized", "seen_under", "snap_triangular"]
 
 _MAX_GROUP_PIXELS = 2**23
 _WCS_STEP = 2.0**-15
@@ -52,6 +52,28 @@ def snap_triangular(jacobian: Floats) -> Floats:
     """The same with 0 for an upper right element that is rounding's: triangular ones have a faster way. In place."""
     jacobian[:, 0, 1][np.abs(jacobian[:, 0, 1]) < 1e-12 * np.abs(jacobian[:, 0, 0])] = 0.0
     return jacobian
+
+
+def check_device(device: str, key: str = "device", error: type[BadInputError] = BadInputError) -> None:
+    """Raise for a device that torch cannot use here.
+
+    Parameters
+    ----------
+    device : str
+        Torch's; ``cpu`` does not need torch to be known.
+    key : str
+        What the user calls it.
+    error : type
+        Of what is raised.
+    """
+    if device == "cpu":
+        return
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as exc:
+        raise error(f"{key}: torch cannot use '{device}' here: {exc}") from exc
 
 
 def draw_sized(

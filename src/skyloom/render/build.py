@@ -9,14 +9,13 @@ import tempfile
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import galsim
 
+from skyloom.physics.huge_fft import raise_on_huge_fft
 from skyloom.render.documents import CONFIG_ERRORS, Document, config_message
 from skyloom.render.headers import add_headers
 from skyloom.render.products import commit, file_sha256, pixel_sha256
@@ -26,7 +25,7 @@ from skyloom.render.stamps import add_stamps
 from skyloom.render.tasks import Task
 from skyloom.render.truth import add_truth
 
-__all__ = ["Outcome", "build_task", "forget_prepared", "prepared", "raise_on_huge_fft"]
+__all__ = ["Outcome", "build_task", "forget_prepared", "prepared"]
 
 _KEPT = 2  # documents whose inputs stay in memory
 _PREPARED: OrderedDict[str, dict[str, Any]] = OrderedDict()
@@ -133,17 +132,6 @@ def prepared(document: Document, logger: logging.Logger | None = None) -> dict[s
 def forget_prepared() -> None:
     """Free the inputs that `prepared` keeps."""
     _PREPARED.clear()
-
-
-@contextmanager
-def raise_on_huge_fft() -> Iterator[None]:
-    """Have GalSim raise for a far too large FFT, which else ends the process without a word."""
-    before = galsim.errors.raise_fft_size_error
-    galsim.errors.raise_fft_size_error = True
-    try:
-        yield
-    finally:
-        galsim.errors.raise_fft_size_error = before
 
 
 def _build(task: Task, document: Document, folder: Path, logger: logging.Logger | None) -> tuple[int, bool]:

@@ -75,12 +75,11 @@ def fill_image(
     asked = bool({"g1", "g2", "mu"} & set(objects.columns))
     g = np.minimum(np.hypot(lensing["g1"], lensing["g2"]), 0.999)
     stretch = np.sqrt(lensing["mu"] * (1 + g) / (1 - g))
-    cells = view.psfs.cells(x, y)
-    order = np.lexsort((objects.conditions.galaxy_id, cells))
-    order = order[may_be_seen(objects.conditions, stretch, x, y, galaxies.pixel_scale, view)[order]]
+    order = np.flatnonzero(may_be_seen(objects.conditions, stretch, x, y, galaxies.pixel_scale, view))
+    order = order[np.lexsort((objects.conditions.galaxy_id[order], view.psfs.cells(x[order], y[order])))]
     for first in range(0, len(order), batch_size):
         rows = order[first : first + batch_size]
-        for cell in np.unique(cells[rows]).tolist():
+        for cell in np.unique(view.psfs.cells(x[rows], y[rows])).tolist():
             view.psfs.number(cell)
         parts: list[Part] = []
         sources = []
@@ -114,4 +113,6 @@ def _add(image: NDArray[np.float32], pixels: NDArray[np.float32], x: int, y: int
     """Add what lies on the image of a stamp whose lower left pixel is (x, y), counted from 1."""
     (ny, nx), (height, width) = image.shape, pixels.shape
     left, low, right, high = max(x, 1), max(y, 1), min(x + width - 1, nx), min(y + height - 1, ny)
+    if right < left or high < low:
+        return  # a negative end would count from the other side
     image[low - 1 : high, left - 1 : right] += pixels[low - y : high - y + 1, left - x : right - x + 1]

@@ -16,7 +16,7 @@ from skyloom.render.limits import MAX_SIDE
 from skyloom.surveys.observing import RANGES, ObservingConditions
 from skyloom.surveys.registry import load_survey
 
-__all__ = ["MAX_PIXELS", "Observing", "image_size", "image_wcs", "observe"]
+__all__ = ["MAX_PIXELS", "Observing", "image_size", "image_wcs", "observe", "tile_label"]
 
 MAX_PIXELS = 2**31
 """Of an image: 8 GiB."""
@@ -143,6 +143,23 @@ def image_wcs(wcs: Any) -> galsim.BaseWCS | None:
     if not found.isCelestial():
         raise BadInputError(f"wcs: GalSim finds no sky in this astropy.wcs.WCS, but {found!r:.60}")
     return found
+
+
+def tile_label(wcs: galsim.BaseWCS, size: tuple[int, int], pixel_scale: float) -> str:
+    """What tells an image from others of the same survey: its size, its pixels, and where its middle and corners lie.
+
+    The same in every process, which ``repr`` is not for a WCS of functions; places to 1e-9 of a degree, or of an
+    arcsec where the WCS is not of the sky.
+    """
+    nx, ny = size
+    numbers: list[float] = []
+    for x, y in (((nx + 1) / 2, (ny + 1) / 2), *((x, y) for x in (0.5, nx + 0.5) for y in (0.5, ny + 0.5))):
+        place = wcs.toWorld(galsim.PositionD(x, y))
+        if isinstance(place, galsim.CelestialCoord):
+            numbers += [place.ra / galsim.degrees % 360, place.dec / galsim.degrees]
+        else:
+            numbers += [place.x, place.y]
+    return f"{nx} x {ny}, {pixel_scale:.9g}, {' '.join(f'{round(number, 9) + 0.0:.9f}' for number in numbers)}"
 
 
 def _pixel_scale_of(wcs: galsim.BaseWCS, size: tuple[int, int]) -> float:

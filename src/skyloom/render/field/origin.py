@@ -14,6 +14,8 @@ import numpy as np
 
 from skyloom.render.field.filling import Filled, Galaxies
 from skyloom.render.field.observing import Observing
+from skyloom.render.field.psf_cells import PsfCells
+from skyloom.render.field.stages import who_changes_profiles
 from skyloom.render.receipts import versions
 from skyloom.surveys.observing import ObservingConditions
 
@@ -26,6 +28,7 @@ def origin_of(
     wcs: galsim.BaseWCS,
     size: tuple[int, int],
     filled: Filled,
+    psfs: PsfCells,
     *,
     noise: str,
     noise_by: str,
@@ -36,7 +39,7 @@ def origin_of(
 
     Parameters
     ----------
-    galaxies, observing, wcs, size, filled
+    galaxies, observing, wcs, size, filled, psfs
         What was asked for, and what became of it.
     noise, noise_by, numbers
         Model, who added it, and its parameters.
@@ -51,10 +54,16 @@ def origin_of(
         "out_of_range": galaxies.out_of_range,
         "observing": dataclasses.asdict(observing),
         "wcs": repr(wcs),
-        "stages": {"lens": sorted(filled.lensed_by), "noise": noise_by},
+        "stages": {
+            "after_profiles": who_changes_profiles(),
+            "lens": sorted(filled.lensed_by),
+            "psf": sorted(psfs.answered_by),
+            "noise": noise_by,
+        },
         "noise": noise,
         "noise_parameters": {name: float(value) for name, value in numbers.items()},
         **choices,
+        "psf_sha256": psfs.digest(),
         "objects_sha256": _digest(galaxies),
     }
     config = json.dumps(said, sort_keys=True, default=str)
@@ -70,7 +79,7 @@ def origin_of(
 
 
 def psf_label(choice: Any) -> str:
-    """A PSF in words that are the same in every process."""
+    """A PSF in words that are the same in every process; functions of one name share them, `psf_sha256` does not."""
     if isinstance(choice, str):
         return choice
     if isinstance(choice, galsim.GSObject):

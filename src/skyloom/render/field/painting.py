@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from skyloom.conditions import Conditions
 from skyloom.errors import RenderError
+from skyloom.physics.huge_fft import raise_on_huge_fft
 from skyloom.physics.sized_stamps import PixelArrays, draw_sized, snap_triangular
 from skyloom.physics.stamp_sizes import learned_stepk, stamp_sizes
 from skyloom.profiles import ProfileBatch
-from skyloom.render.build import raise_on_huge_fft
 from skyloom.render.field.psf_cells import Key, PsfCells
 
 __all__ = ["MAX_STAMP_SIZE", "Part", "View", "drawn_stamps", "may_be_seen", "prepare"]
@@ -67,7 +67,7 @@ class Part:
     shifts, matrices : ndarray, shapes (N, 2) and (N, 2, 2)
         Of the places from the stamps' true centres in pixels, and the WCS there, for GalSim.
     seen : ndarray of bool, shape (N,)
-        Whether any of the stamp lies on the image.
+        Whether any of the stamp lies on the image; of one that has to be cut, what is left of it.
     """
 
     rank: Integers
@@ -117,13 +117,14 @@ def prepare(
         lensed.residual,
         lensed.grid_scale,
     )
-    seen: NDArray[np.bool_] = np.all((corners <= view.size) & (corners + sizes > 1), axis=1)
+    seen = _on_image(corners, sizes, view.size)
     return Part(rank, rows, lensed, arrays, sizes, corners, keys, nominal - centre, matrices, seen)
 
 
 def drawn_stamps(parts: Sequence[Part], view: View) -> Iterator[tuple[Part, int, NDArray[np.float32]]]:
     """Stamps of all that is seen, in the order of their rank: part, place in it, pixels.
 
+    What has to be cut, and then lies off the image, is not handed on; its part says that it is not seen.
     Only as many as have a bounded number of pixels are drawn before the first of them is handed on.
     """
     order = sorted(
@@ -153,7 +154,7 @@ def may_be_seen(
     stretch : ndarray, shape (N,)
         Largest factor by which lensing makes it longer.
     x, y : ndarray, shape (N,)
-        Pixels.
+        Pixels; NaN for an object without a place, which is not seen.
     pixel_scale : float
         arcsec.
     view : View
@@ -161,7 +162,7 @@ def may_be_seen(
     nx, ny = view.size
     distance = np.maximum.reduce([0.5 - x, x - nx - 0.5, 0.5 - y, y - ny - 0.5])
     seen = distance <= 0
-    away = np.flatnonzero(~seen)
+    away = np.flatnonzero(distance > 0)
     if view.stamp_size is not None:
         seen[away] = distance[away] <= view.stamp_size / 2 + 1
         return seen
@@ -185,14 +186,15 @@ def _draw_window(
         for i, stamp in zip(places.tolist(), stamps, strict=True):
             drawn[p, i] = _draw_large(part, i, view) if stamp is None else stamp
     for p, i in window:
-        yield parts[p], i, drawn[p, i]
+        if parts[p].seen[i]:
+            yield parts[p], i, drawn[p, i]
 
 
 def _draw_large(part: Part, i: int, view: View) -> NDArray[np.float32]:
     """A galaxy that is too large for our Fourier grids: on a smaller stamp where the size is ours to choose.
 
     GalSim chooses stamps of thousands of pixels for the wings of a few concentrated galaxies, and then needs
-    gigabytes for each. `part` is told of the new size.
+    gigabytes for each. `part` is told of the new size, and whether it is still seen.
     """
     if view.stamp_size is None:
         one, asked = np.array([i]), int(part.sizes[i, 0])
@@ -207,6 +209,7 @@ def _draw_large(part: Part, i: int, view: View) -> NDArray[np.float32]:
                 )  # fmt: skip
                 part.corners[i] += (asked - size) // 2
                 part.sizes[i] = size
+                part.seen[i] = _on_image(part.corners[one], part.sizes[one], view.size)[0]
                 return stamp
             size = size // 4 * 2
     return _draw_with_galsim(part, i, view)
@@ -256,6 +259,11 @@ def _good_sizes(
             "galaxy %d: its stamp of %d pixels is cut to %d", source.galaxy_id[i], sizes[i], MAX_STAMP_SIZE
         )  # fmt: skip
     return np.repeat(np.minimum(sizes, MAX_STAMP_SIZE)[:, None], 2, axis=1)
+
+
+def _on_image(corners: Integers, sizes: Integers, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Whether stamps have any pixel on the image, shape (N,)."""
+    return np.asarray(np.all((corners <= size) & (corners + sizes > 1), axis=1))
 
 
 def _local_matrices(wcs: galsim.BaseWCS, x: Floats, y: Floats) -> Floats:

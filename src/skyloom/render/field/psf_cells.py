@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import sys
 from typing import Any
 
 import galsim
@@ -39,6 +41,8 @@ class PsfCells:
         self._across = math.ceil(size[0] / self._cell)
         self._of_cell: dict[int, int] = {}
         self._numbers: dict[galsim.GSObject, int] = {}
+        self.answered_by: set[str] = set()
+        """Plugins that gave a PSF by name."""
         self.profiles: list[galsim.GSObject] = []
         """The distinct ones, in arcsec."""
 
@@ -55,12 +59,21 @@ class PsfCells:
         """Number of a cell's PSF among `profiles`."""
         if cell not in self._of_cell:
             with stage("psf"):
-                psf = ask_psf(self._choice, self._wavelength, *self._middle(cell))
+                psf, who = ask_psf(self._choice, self._wavelength, *self._middle(cell))
+            if who:
+                self.answered_by.add(who)
             number = self._numbers.setdefault(psf, len(self.profiles))
             if number == len(self.profiles):
                 self.profiles.append(psf)
             self._of_cell[cell] = number
         return self._of_cell[cell]
+
+    def digest(self) -> str:
+        """SHA-256 of the PSFs that were asked for, cell by cell, as GalSim writes them."""
+        with np.printoptions(threshold=sys.maxsize, floatmode="unique"):  # else it leaves out most of a PSF's image
+            written = [hashlib.sha256(repr(psf).encode()).hexdigest() for psf in self.profiles]
+        cells = [f"{cell} {written[number]}" for cell, number in sorted(self._of_cell.items())]
+        return hashlib.sha256("\n".join(cells).encode()).hexdigest()
 
     def keys(self, cells: NDArray[np.int64], matrices: Column, uniform: bool) -> list[Key]:
         """What tells PSFs in pixels apart: the number, and the Jacobian (arcsec per pixel) they are seen under.

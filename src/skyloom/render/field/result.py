@@ -37,7 +37,8 @@ class Field:
         left corner of the stamp. What is not known is NaN.
     provenance : mapping
         How it was made: ``config_sha256`` of all that decides the pixels, ``seed``, ``models`` (weights' SHA-256 by
-        name), ``stages`` (who lensed, and who added noise), ``catalogue``, ``psf``, ``noise``, ``versions``, ...
+        name), ``stages`` (who may change profiles, lensed, gave the PSF and added noise), ``catalogue``, ``psf``,
+        ``psf_sha256`` (of the PSFs themselves), ``noise``, ``versions``, ...
     wcs : galsim.BaseWCS
     observing : Observing
         The survey's numbers, as used.

@@ -13,11 +13,12 @@ from numpy.typing import ArrayLike
 
 from skyloom.errors import BadInputError
 from skyloom.manager import call_observers
+from skyloom.physics.sized_stamps import check_device
 from skyloom.profiles import OutOfRange
 from skyloom.render.field.filling import Galaxies, fill_image
 from skyloom.render.field.keeping import keep_stamps
 from skyloom.render.field.objects import read_objects
-from skyloom.render.field.observing import image_size, image_wcs, observe
+from skyloom.render.field.observing import image_size, image_wcs, observe, tile_label
 from skyloom.render.field.origin import origin_of, psf_label
 from skyloom.render.field.painting import MAX_STAMP_SIZE, View
 from skyloom.render.field.places import find_places, on_sky
@@ -123,7 +124,8 @@ def render_field(
     subtract_sky : bool
         Take the expected sky out of the image afterwards.
     exposure : int
-        Another number is another noise, and nothing else.
+        Another number is another noise, and nothing else. Images of another projection, size or pixel scale have
+        noise of their own without it.
     pixel_scale : float, optional
         arcsec, 1e-4 to 100.
     zero_point : float, optional
@@ -200,7 +202,8 @@ def render_field(
             **(noise_parameters or {}), "gain": observing.gain, "read_noise": observing.read_noise,
             "exptime": observing.exptime, "sky": observing.sky_electrons,
         }  # fmt: skip
-        rng = galaxy_rng(seed, exposure, f"noise of a field {observing.name} {observing.wavelength}")
+        tile = tile_label(projection, nxy, observing.pixel_scale)
+        rng = galaxy_rng(seed, exposure, f"noise of a field {observing.name} {observing.wavelength} {tile}")
         image, noise_by = ask_noise(image, noise, numbers, rng)
         if subtract_sky:
             add_sky(image, projection, -observing.sky_level)
@@ -210,7 +213,7 @@ def render_field(
             out_of_range=out_of_range, seed=seed,
         )  # fmt: skip
         provenance = origin_of(
-            galaxies, observing, projection, nxy, filled,
+            galaxies, observing, projection, nxy, filled, view.psfs,
             exposure=exposure, noise=noise, noise_by=noise_by, numbers=numbers, psf=psf_label(choice),
             psf_cell=psf_cell, stamp_size=stamp_size, subtract_sky=subtract_sky,
         )  # fmt: skip
@@ -242,10 +245,4 @@ def _check(stamp_size: Any, batch_size: Any, psf_cell: Any, exposure: Any, devic
     for name, (value, low, high) in whole.items():
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
             raise BadInputError(f"{name} must be a whole number within {low} and {high}, not {value!r:.60}")
-    if device != "cpu":
-        import torch
-
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as exc:
-            raise BadInputError(f"device: torch cannot use '{device}' here: {exc}") from exc
+    check_device(device)

@@ -19,7 +19,7 @@ from skyloom.manager import call_first, plugin_manager, report_error
 from skyloom.profiles import OutOfRange, ProfileBatch, ProfileRequest
 from skyloom.surveys.registry import list_surveys
 
-__all__ = ["PsfChoice", "ask_lens", "ask_noise", "ask_profiles", "ask_psf", "model_of", "stage"]
+__all__ = ["PsfChoice", "ask_lens", "ask_noise", "ask_profiles", "ask_psf", "model_of", "stage", "who_changes_profiles"]
 
 Column = NDArray[np.float64]
 PsfChoice: TypeAlias = "str | galsim.GSObject | Callable[[float, float, float | None], galsim.GSObject]"
@@ -86,8 +86,8 @@ def ask_lens(
         return answer[0], who
 
 
-def ask_psf(choice: PsfChoice, wavelength: float | None, x: float, y: float) -> galsim.GSObject:
-    """The PSF at a place.
+def ask_psf(choice: PsfChoice, wavelength: float | None, x: float, y: float) -> tuple[galsim.GSObject, str]:
+    """The PSF at a place, and who gave it; nobody where it was not asked for by name.
 
     Parameters
     ----------
@@ -99,18 +99,18 @@ def ask_psf(choice: PsfChoice, wavelength: float | None, x: float, y: float) -> 
         Pixels.
     """
     if isinstance(choice, galsim.GSObject):
-        return choice
+        return choice, ""
     if callable(choice):
         psf = choice(x, y, wavelength)
         if not isinstance(psf, galsim.GSObject):
             raise BadInputError(f"psf({x:g}, {y:g}, {wavelength}) gave {psf!r:.60}, not a galsim.GSObject")
-        return psf
+        return psf, ""
     if wavelength is None:
         raise BadInputError(f"psf '{choice}': a PSF by name needs wavelength (nm)")
     answer = call_first("skyloom_psf", name=choice, wavelength=wavelength, x=x, y=y)
     if answer is None:
         raise BadInputError(f"no PSF is named '{choice}'; surveys have one: {', '.join(list_surveys())}")
-    return answer[0]
+    return answer[0], _describe(answer[1])
 
 
 def ask_noise(
@@ -127,6 +127,14 @@ def ask_noise(
         if not np.isfinite(noisy.sum(dtype=np.float64)):
             raise PluginError(f"noise '{name}' of {who} gave pixels that are not finite")
         return np.asarray(noisy, dtype=np.float32), who
+
+
+def who_changes_profiles() -> list[str]:
+    """Plugins that may replace profiles after they are made; those that only look on are not among them."""
+    manager = plugin_manager()
+    found = manager.caller("skyloom_after_profiles").get_hookimpls()
+    names = {one.plugin_name for one in found if one.wrapper or one.hookwrapper}
+    return sorted(_describe(name) for name in names)
 
 
 def _describe(plugin: str) -> str:
