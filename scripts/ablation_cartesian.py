@@ -61,7 +61,7 @@ def cartesian_frame() -> Iterator[None]:
 
 
 class CartesianEncoder(nn.Module):
-    """`skyloom.generators.cvae.net.Encoder` on the Cartesian map."""
+    """`skyloom.generators.cvae.net.Encoder` on the Cartesian map, without local latents on the coarser grid."""
 
     def __init__(self, arch: Architecture, inputs: int = INPUTS) -> None:
         super().__init__()
@@ -74,10 +74,9 @@ class CartesianEncoder(nn.Module):
         self.hidden = nn.Sequential(nn.Linear(2 * 64 * 4, 128), nn.SiLU(), nn.Dropout(0.2))
         self.globals = nn.Linear(128, 2 * arch.global_latents)
         self.local_hidden = nn.Conv2d(48 + 64 + _POSITION, 64, 3, padding=1)
-        self.local = nn.Conv2d(64, 2 * arch.coarse_channels, 3, padding=1)
         self.fine_hidden = nn.Conv2d(32 + 64 + _POSITION, 48, 3, padding=1)
         self.fine = nn.Conv2d(48, 2 * arch.fine_channels, 3, padding=1)
-        heads = (self.globals, self.local, self.fine)
+        heads = (self.globals, self.fine)
         for name, weights in (named for head in heads for named in head.named_parameters()):
             nn.init.normal_(weights, 0, 0.01) if name == "weight" else nn.init.zeros_(weights)
 
@@ -92,7 +91,6 @@ class CartesianEncoder(nn.Module):
         pooled = torch.cat([quarters.mean((3, 5)), quarters.std((3, 5))], 1).flatten(1)
         told = [self.globals(self.hidden(pooled)).chunk(2, 1)]
         h = F.silu(self.local_hidden(_placed(torch.cat([levels[1], _upsampled(x)], 1))))
-        told.append(self.local(h).chunk(2, 1))
         h = F.silu(self.fine_hidden(_placed(torch.cat([levels[0], _upsampled(h)], 1))))
         told.append([F.pixel_unshuffle(part, 2) for part in self.fine(h).chunk(2, 1)])
         mean, log_precision = (torch.cat([part.flatten(1) for part in parts], 1) for parts in zip(*told, strict=True))

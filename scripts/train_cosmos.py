@@ -3,7 +3,7 @@
     python scripts/train_cosmos.py --data ../shared/data --work build/cosmos
 
 Every stage leaves its result in the work folder and is not done again; a stopped training goes on where it was.
-About an hour and a quarter on one core: the networks at the default 10,000 steps, then the flow prior.
+About an hour and a quarter on one core: the networks at the default 7,000 steps, then the flow prior.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "cosmos")
     parser.add_argument("--output", type=Path, default=ROOT / "src/skyloom/generators/weights/cosmos.safetensors")
-    parser.add_argument("--steps", type=int, default=10000)
+    parser.add_argument("--steps", type=int, default=7000)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

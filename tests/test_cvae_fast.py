@@ -20,6 +20,7 @@ from skyloom.residual_grid import aperture_weights, folded, ring_weights
 
 ARCH = Architecture(global_latents=5, local_channels=3, fine_channels=0, width=16)
 FINE = Architecture(global_latents=5, local_channels=6, fine_channels=1, width=16)
+ALL_FINE = Architecture(global_latents=5, local_channels=8, fine_channels=2, width=16)
 FLOW = FlowArchitecture(width=8, blocks=1, context=12, heads=2)
 
 
@@ -37,7 +38,7 @@ def inputs(count, size, seed):
 
 
 @settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 2**31), count=st.integers(1, 5), arch=st.sampled_from([ARCH, FINE]))
+@given(seed=st.integers(0, 2**31), count=st.integers(1, 5), arch=st.sampled_from([ARCH, FINE, ALL_FINE]))
 def test_decoder(seed, count, arch):
     decoder = with_random_weights(Decoder(arch), seed)
     y, z = inputs(count, arch.latents, seed)

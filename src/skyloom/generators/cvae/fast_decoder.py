@@ -41,7 +41,7 @@ class FastDecoder:
         assert isinstance(first, DiscConv)
         self._profile = decoder.profile
         self._by_row = first.weight.detach()[:, :_PROFILE].sum(3)  # the same in all columns
-        self._local = Convolution(first, slice(_PROFILE, _PROFILE + local), bias=False)
+        self._local = Convolution(first, slice(_PROFILE, _PROFILE + local), bias=False) if local else None
         self._where = Position(first, slice(_PROFILE + local, None), LATENT_ROWS, LATENT_COLUMNS)
         self._convs: list[Callable[[Tensor], Tensor]] = [
             Convolution(second), Convolution(third, slice(finer), bias=False), Convolution(fourth),
@@ -63,9 +63,10 @@ class FastDecoder:
         by_row = F.conv1d(F.pad(profile, (1, 1), mode="replicate"), self._by_row)
         latents = z[:, g:].reshape(b, -1, LATENT_ROWS, LATENT_COLUMNS)
         coarse, fine = latents.split([self._arch.coarse_channels, 4 * self._arch.fine_channels], 1)
-        local, fine = coarse.permute(0, 2, 3, 1), F.pixel_shuffle(fine, 2).permute(0, 2, 3, 1)
-        x = self._local(padded(local)) + self._where(edge)
-        x += by_row.mT[:, :, None]
+        fine = F.pixel_shuffle(fine, 2).permute(0, 2, 3, 1)
+        x = self._where(edge) + by_row.mT[:, :, None]
+        if self._local is not None:
+            x += self._local(padded(coarse.permute(0, 2, 3, 1)))
         x = self._convs[0](padded(modulated(x, self._groups[0], modulations[0])))
         x = upsampled(modulated(x, self._groups[1], modulations[1]))
         x = self._convs[1](padded(torch.cat([x, fine], 3))) + self._where_fine(edge)

@@ -17,7 +17,7 @@ from skyloom.generators.cvae.fast_layers import (
     padded,
     upsampled,
 )
-from skyloom.generators.cvae.flow_net import PRIOR_COLUMNS, VelocityNet, skip_and_scale
+from skyloom.generators.cvae.flow_net import PRIOR_COLUMNS, VelocityNet, rings_of, skip_and_scale
 from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Q_FEATURE
 
 __all__ = ["FastFlow"]
@@ -52,9 +52,10 @@ class FastFlow:
         self._times = [k / steps for k in range(steps)]
         first, known = net.embed[0], len(PRIOR_COLUMNS)
         assert isinstance(first, nn.Linear)
-        waves = first.in_features - known - 1 - self._arch.global_latents
+        d, rings = self._arch.global_latents, 2 * channels * LATENT_ROWS
+        waves = first.in_features - known - 1 - d - rings
         weight = first.weight.detach()
-        self._known, self._globals = weight[:, :known], weight[:, known + 1 + waves :]
+        self._known, self._latents = weight[:, :known], weight[:, known + 1 + waves :]
         self._embed = []
         for t in self._times:
             angle = t * torch.pi * torch.arange(1, waves // 2 + 1)
@@ -75,10 +76,10 @@ class FastFlow:
 
     def _velocity(self, x: Tensor, known: Tensor, where: Tensor) -> Tensor:
         net, d, b = self._net, self._arch.global_latents, len(x)
-        h = F.silu(torch.addmm(known, x[:, :d], self._globals.T), inplace=True)
-        h = F.silu(net.embed[2](h), inplace=True)
-        modulations = self._modulations(h)
         local = x[:, d:].reshape(b, -1, LATENT_ROWS, LATENT_COLUMNS).permute(0, 2, 3, 1)
+        h = torch.addmm(known, torch.cat([x[:, :d], rings_of(local)], 1), self._latents.T)
+        h = F.silu(net.embed[2](F.silu(h, inplace=True)), inplace=True)
+        modulations = self._modulations(h)
         fine = self._enter(padded(local)) + where
         fine = self._block(fine, 0, modulations)
         coarse = self._down(padded(fine))

@@ -49,7 +49,7 @@ class FlowConfig:
     simulated: int = 2048
     first_steps: int = 2500
     steps: int = 2000
-    rounds: int = 4
+    rounds: int = 2
     distil_steps: int = 3000
     pairs: int = 8192
     draw_steps: int = 2
@@ -59,7 +59,7 @@ class FlowConfig:
     real: float = 0.75
     informed: float = 100.0
     unknown: float = 0.15
-    draws: int = 4
+    draws: int = 8
     levels: int = 16
     sampler_steps: int = 4
     ema: float = 0.998

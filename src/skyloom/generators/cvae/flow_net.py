@@ -16,7 +16,7 @@ from skyloom.generators.cvae.features import FEATURES, OPTIONAL
 from skyloom.generators.cvae.layers import DiscConv, Film, position_channels, upsample
 from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Q_FEATURE, Architecture
 
-__all__ = ["PRIOR_COLUMNS", "FlowArchitecture", "VelocityNet", "skip_and_scale"]
+__all__ = ["PRIOR_COLUMNS", "FlowArchitecture", "VelocityNet", "rings_of", "skip_and_scale"]
 
 _KNOWN = ("sersic_n", "q", "half_light_radius", "redshift")
 PRIOR_COLUMNS = (*(FEATURES.index(name) for name in _KNOWN), len(FEATURES) + OPTIONAL.index("redshift"))
@@ -73,7 +73,7 @@ class VelocityNet(nn.Module):
         super().__init__()
         self.arch, self.flow = arch, flow
         w, d, channels = flow.width, arch.global_latents, arch.local_channels
-        known = len(PRIOR_COLUMNS) + 1 + 2 * _FREQUENCIES + d
+        known = len(PRIOR_COLUMNS) + 1 + 2 * _FREQUENCIES + d + 2 * channels * LATENT_ROWS
         self.embed = nn.Sequential(
             nn.Linear(known, 2 * flow.context), nn.SiLU(), nn.Linear(2 * flow.context, flow.context)
         )
@@ -114,10 +114,11 @@ class VelocityNet(nn.Module):
         x = z * scale[:, None]
         angle = t[:, None] * torch.pi * torch.arange(1, _FREQUENCIES + 1, device=z.device)
         known = y[:, list(PRIOR_COLUMNS)]
-        h = self.embed(torch.cat([known, real[:, None], torch.cos(angle), torch.sin(angle), x[:, :d]], 1))
+        local = x[:, d:].view(-1, self.arch.local_channels, LATENT_ROWS, LATENT_COLUMNS)
+        waves = [torch.cos(angle), torch.sin(angle)]
+        h = self.embed(torch.cat([known, real[:, None], *waves, x[:, :d], rings_of(local.permute(0, 2, 3, 1))], 1))
         h = F.silu(h)
         q = y[:, Q_FEATURE[0]] * Q_FEATURE[2] + Q_FEATURE[1]
-        local = x[:, d:].view(-1, self.arch.local_channels, LATENT_ROWS, LATENT_COLUMNS)
         a = self.enter(torch.cat([local, position_channels(LATENT_ROWS, LATENT_COLUMNS, q)], 1))
         a = self.fine(a, h)
         b = self.down(a)
@@ -173,6 +174,20 @@ class _RingAttention(nn.Module):
         mixed = (logits.softmax(-1) @ v).mT.reshape(b, c, rows, columns)
         out: Tensor = x + self.out(mixed)
         return out
+
+
+def rings_of(local: Tensor) -> Tensor:
+    """Mean and log mean square around each ring: how strong the structure is, which normalised layers don't see.
+
+    Parameters
+    ----------
+    local : Tensor, shape (B, rows, columns, channels)
+
+    Returns
+    -------
+    Tensor, shape (B, 2 * rows * channels)
+    """
+    return torch.cat([local.mean(2), torch.log(local.square().mean(2) + 0.1)], 1).flatten(1)
 
 
 def skip_and_scale(t: Tensor) -> tuple[Tensor, Tensor]:

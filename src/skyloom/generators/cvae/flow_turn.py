@@ -11,9 +11,10 @@ __all__ = ["random_turns", "turned"]
 
 
 def random_turns(y: Tensor) -> Tensor:
-    """Random turns in cells; none for inclined discs, whose structure knows where the major axis is."""
+    """Random turns in cells; whole or half ones for inclined discs, whose structure knows where the major axis is."""
     q = y[:, Q_FEATURE[0]] * Q_FEATURE[2] + Q_FEATURE[1]
-    return torch.where(q > 0.6, torch.randint(LATENT_COLUMNS, (len(y),)), 0)
+    turns = torch.randint(LATENT_COLUMNS, (len(y),))
+    return torch.where(q > 0.6, turns, turns % 2 * (LATENT_COLUMNS // 2))
 
 
 def turned(z: Tensor, turns: Tensor, arch: Architecture) -> Tensor:

@@ -49,8 +49,8 @@ class Architecture:
 
     global_latents: int = 16
     local_channels: int = 8
-    fine_channels: int = 1
-    width: int = 72
+    fine_channels: int = 2
+    width: int = 64
     f_max: float = 3.0
 
     def __post_init__(self) -> None:
@@ -102,8 +102,10 @@ class Encoder(nn.Module):
         self.hidden = nn.Sequential(nn.Linear(2 * 64 * (ROWS // 8), 128), nn.SiLU(), nn.Dropout(0.2))
         self.globals = nn.Linear(128, 2 * arch.global_latents)
         self.local_hidden = DiscConv(48 + 64 + _POSITION, 64)
-        self.local = DiscConv(64, 2 * arch.coarse_channels)
-        heads = [self.globals, self.local]
+        heads: list[nn.Module] = [self.globals]
+        if arch.coarse_channels:
+            self.local = DiscConv(64, 2 * arch.coarse_channels)
+            heads.append(self.local)
         if arch.fine_channels:
             self.fine_hidden = DiscConv(32 + 64 + _POSITION, 48)
             self.fine = DiscConv(48, 2 * arch.fine_channels)
@@ -133,7 +135,8 @@ class Encoder(nn.Module):
         told = [self.globals(self.hidden(pooled)).chunk(2, 1)]
         position = position_channels(LATENT_ROWS, LATENT_COLUMNS, q)
         h = F.silu(self.local_hidden(torch.cat([levels[1], upsample(x), position], 1)))
-        told.append(self.local(h).chunk(2, 1))
+        if self.arch.coarse_channels:
+            told.append(self.local(h).chunk(2, 1))
         if self.arch.fine_channels:
             position = position_channels(2 * LATENT_ROWS, 2 * LATENT_COLUMNS, q)
             h = F.silu(self.fine_hidden(torch.cat([levels[0], upsample(h), position], 1)))
