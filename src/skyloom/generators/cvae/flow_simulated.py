@@ -89,8 +89,8 @@ def fit_latents(
     -------
     mean, log_variance : Tensor, shape (B, latents)
         Under N(0, 1). The latents' information is estimated with a few random probes, and multiplied by what keeps
-        the maps of samples within `error` of the mean's: cells that blur into each other, each left free to the width
-        it has while the others hold still, would add mottle of several times that.
+        the maps of samples about within `error` of the mean's: cells that blur into each other, each left free to the
+        width it has while the others hold still, would add mottle of several times that.
     missed : Tensor, shape (B,)
         What the decoder cannot draw, rms.
     """

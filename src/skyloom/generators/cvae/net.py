@@ -1,8 +1,8 @@
 """The conditional VAE's networks: encoder q(z | stamp, y) and decoder f(z, y), both on log-polar maps.
 
 Latents are a few global numbers, which enter as a radial profile and as modulation, and local ones on one or two grids,
-which enter where the decoder has their resolution. The finer grid is kept as four channels of the coarser one, so that the
-latent vector is one stack of maps whatever the model.
+which enter where the decoder has their resolution. The finer grid is kept as four channels of the coarser one, so that
+the latent vector is one stack of maps whatever the model.
 """
 
 from __future__ import annotations
