@@ -116,6 +116,19 @@ def test_many_stamps_are_written_as_they_come(tmp_path, monkeypatch):
     assert np.array_equal(found.segmentation(), summed(found, (10, 10))[1])
 
 
+def test_bytes_do_not_depend_on_when_handles_are_forgotten(tmp_path):
+    made = []
+    for kept in ((), ("pixels",), ("psf_image",)):
+        with StampFileWriter(tmp_path / "s.hdf5", (10, 10), psf_size=3) as writer:
+            handles = [writer._file[name] for name in kept]
+            psf = writer.add_psf(np.ones((3, 3)))
+            writer.add(1, 0, 1, 1, np.ones((3, 3)), psf)
+            writer.finish(0.5, {})
+            del handles
+        made.append((tmp_path / "s.hdf5").read_bytes())
+    assert made[0] == made[1] == made[2]
+
+
 def test_a_wide_image_is_read_back(tmp_path):
     with StampFileWriter(tmp_path / "s.hdf5", (20_000, 40)) as writer:
         writer.add(7, 7, 15_000, 3, np.ones((5, 5)), -1)

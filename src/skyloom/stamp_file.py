@@ -80,6 +80,7 @@ class StampFileWriter:
         found = self._file["psf_image"]
         found.resize(self._psfs + 1, axis=0)
         found[self._psfs] = image
+        found.flush()  # HDF5 gives places to chunks when it writes them: left to itself, when a handle is forgotten
         self._psfs += 1
         return self._psfs - 1
 
@@ -151,6 +152,7 @@ class StampFileWriter:
         found = self._file["pixels"]
         found.resize(self._flushed + self._held, axis=0)
         found[self._flushed :] = np.concatenate(self._waiting)
+        found.flush()
         self._flushed, self._held, self._waiting = self._flushed + self._held, 0, []
 
 
