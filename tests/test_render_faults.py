@@ -394,6 +394,14 @@ def test_a_killed_worker_costs_nothing_and_a_task_that_kills_is_named(tmp_path, 
     assert pixels(tmp_path / "out") == expected
 
 
+def test_workers_keep_their_memory_between_batches():
+    from skyloom.render import dask_cluster
+
+    with dask_cluster._client(1, None) as client:
+        found = client.submit(lambda names: {name: os.environ.get(name) for name in names}, list(dask_cluster._MALLOC))
+        assert found.result() == {name: str(value) for name, value in dask_cluster._MALLOC.items()}
+
+
 def test_a_scheduler_that_does_not_answer(tmp_path):
     from skyloom.render import dask_cluster
 

@@ -22,6 +22,9 @@ _PATIENCE = "300s"  # a busy machine takes its time to start a process
 ANSWER = "30s"
 """How long a scheduler may take to answer."""
 _LINES = 200  # of GalSim's log that a task sends home
+_MALLOC = {"MALLOC_TRIM_THRESHOLD_": 2**28, "MALLOC_MMAP_THRESHOLD_": 2**25}
+"""Of glibc, bytes. Dask's own 64 KiB have a worker return its memory after every batch and fault it in again, which
+doubles its processor time; any value ends glibc's own adaptation, so the second has to be given as well."""
 
 
 def run_dask(
@@ -148,6 +151,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
         "distributed.admin.tick.limit": "1h",
         "distributed.comm.timeouts.connect": _PATIENCE if scheduler is None else ANSWER,
         "distributed.comm.timeouts.tcp": _PATIENCE,
+        **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in _MALLOC.items()},
     }
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(settings))
