@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from skyloom.errors import CutoutError
+from skyloom.files import current_umask
 from skyloom.safe_hdf5 import check_file
 from skyloom.stamps import FIT_COLUMNS, SCALAR_COLUMNS, Cutout, CutoutSet, SersicFit
 
@@ -97,7 +98,7 @@ def write_cutouts(
             _revise(Path(temporary), revise(read_cutouts(temporary)))
         with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, 0o666 & ~current_umask())
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -273,9 +274,3 @@ def _check_layout(file: Any, path: Path) -> None:
     for name in (*PIXELS, *(f"columns/{name}" for name in _column_names())):
         if name in file and file[name].shape[0] != rows:
             raise CutoutError(f"{path}: '{name}' has {file[name].shape[0]} rows for {rows} images")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

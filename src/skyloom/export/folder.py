@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from skyloom.errors import BadInputError
+from skyloom.files import current_umask
 
 __all__ = ["whole_folder"]
 
@@ -46,9 +47,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)  # mkdtemp's are for their owner alone
+        temporary.chmod(0o777 & ~current_umask())  # mkdtemp's are for their owner alone
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)

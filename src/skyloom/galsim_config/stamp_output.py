@@ -15,6 +15,7 @@ from galsim.config.extra import ExtraOutputBuilder
 from numpy.typing import NDArray
 
 from skyloom.errors import ConfigError
+from skyloom.files import current_umask
 from skyloom.galsim_config.checks import check_keys
 from skyloom.galsim_config.deferred import DeferredStamp
 from skyloom.galsim_config.truth_table import learned_truths
@@ -133,7 +134,7 @@ class StampsBuilder(ExtraOutputBuilder):
         assert self._path is not None
         with self._path.open("rb") as file:
             os.fsync(file.fileno())
-        self._path.chmod(0o666 & ~_umask())
+        self._path.chmod(0o666 & ~current_umask())
         self._path.replace(file_name)
         self._path = None
 
@@ -160,12 +161,6 @@ def add_drawn_stamp(base: dict[str, Any], stamp: DeferredStamp, drawn: Any) -> N
 
 def _in_pixels(key: tuple[galsim.GSObject, tuple[float, ...]]) -> galsim.GSObject:
     return galsim.JacobianWCS(*key[1]).toImage(key[0])
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
 
 
 _BUILDER = StampsBuilder()

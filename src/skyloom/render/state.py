@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from skyloom.errors import ConfigError, RenderError
-from skyloom.files import whole_file
+from skyloom.files import current_umask, whole_file
 from skyloom.render.documents import Document, differences
 from skyloom.render.products import sync_folder
 from skyloom.render.receipts import Origin, listed_files, origin_changes, read_receipt, receipt_path
@@ -104,9 +104,7 @@ def _write_new(path: Path, text: str) -> bool:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)  # shards may be another's
+        os.chmod(name, 0o666 & ~current_umask())  # shards may be another's
         try:
             os.link(name, path)
         except FileExistsError:

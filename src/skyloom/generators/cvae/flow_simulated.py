@@ -119,10 +119,10 @@ def fit_latents(
             information += gradient**2 / _PROBES
         mean = z.detach()
         with torch.no_grad():
-            strayed = torch.zeros(len(f))
+            found, strayed = decoder(mean, y), torch.zeros(len(f))
             for _ in range(_PROBES):
                 drawn = decoder(mean + torch.randn_like(mean) * (1 + information) ** -0.5, y)
-                strayed += ((drawn - decoder(mean, y)) ** 2 * weight).mean((1, 2)) / _PROBES
+                strayed += ((drawn - found) ** 2 * weight).mean((1, 2)) / _PROBES
     finally:
         for p in trained:
             p.requires_grad_(True)

@@ -6,6 +6,7 @@ import logging
 
 import galsim
 import numpy as np
+from astropy.coordinates import angular_separation
 from numpy.typing import NDArray
 
 from skyloom.errors import BadInputError
@@ -134,7 +135,5 @@ def _pixel(wcs: galsim.BaseWCS, size: tuple[int, int]) -> float:
 
 
 def _separation(ra0: float | Column, dec0: float | Column, ra: Column, dec: Column) -> Column:
-    """Angle between places in degrees, exact to rounding for small ones too (the haversine formula)."""
-    ra0, dec0, ra, dec = (np.radians(angle) for angle in (ra0, dec0, ra, dec))
-    square = np.sin((dec - dec0) / 2) ** 2 + np.cos(dec0) * np.cos(dec) * np.sin((ra - ra0) / 2) ** 2
-    return np.asarray(2 * np.degrees(np.arcsin(np.sqrt(np.minimum(square, 1.0)))))
+    """Angle between places, degrees."""
+    return np.asarray(np.degrees(angular_separation(*(np.radians(angle) for angle in (ra0, dec0, ra, dec)))))
