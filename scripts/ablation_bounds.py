@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from skyloom.generators.cvae.data import Stamps
+from skyloom.generators.cvae.encode import encode, prior_features, referenced
 from skyloom.generators.cvae.evidence import kl_divergence, model_images
-from skyloom.generators.cvae.features import without_band
 from skyloom.generators.cvae.generator import CVAEGenerator
-from skyloom.generators.cvae.instrument import Jitter, encoder_input
+from skyloom.generators.cvae.instrument import Jitter
 from skyloom.generators.cvae.likelihood import log_likelihood
+from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import LatentPrior
 from skyloom.generators.cvae.structure import winding
 
@@ -49,8 +50,7 @@ def bounds(
     """
     rows: dict[str, list[float]] = {"encoder": [], "adapted": []}
     for index in torch.arange(len(stamps)).split(16):
-        y = stamps.features[index]
-        known = without_band(y)
+        known = prior_features(stamps.features[index], Galaxies.alone(len(index)))
         with torch.no_grad():
             mean, log_variance, frame = _wound(model, stamps, index)
         centre, spread = noise_posterior(prior, known, mean, log_variance, steps=steps)
@@ -112,18 +112,18 @@ def _latents(prior: LatentPrior, y: Tensor, noise: Tensor) -> Tensor:
 @torch.no_grad()
 def _told(model: CVAEGenerator, stamps: Stamps, index: Tensor, z: Tensor, frame: Jitter) -> Tensor:
     """Log likelihood of latents less that of the Sersics, shape (B,)."""
-    images = model_images(model.decoder, stamps, index, z, stamps.features[index], frame)
+    y = referenced(stamps.features[index], Galaxies.alone(len(index)))
+    images = model_images(model.decoder, stamps, index, z, y, frame)
     alone = log_likelihood(stamps.sersic[index], stamps, index)[0]
     return log_likelihood(images, stamps, index)[0] - alone
 
 
 def _wound(model: CVAEGenerator, stamps: Stamps, index: Tensor) -> tuple[Tensor, Tensor, Jitter]:
     """Posteriors of stamps, each mirrored where that makes it wind as the priors' galaxies do, and these frames."""
-    y, found = stamps.features[index], []
+    alone, found = Galaxies.alone(len(index)), []
     for mirror in (False, True):
-        mean, _ = model.encoder(encoder_input(stamps, index, Jitter(stamps.q[index], mirror)), y)
-        found.append(winding(model.decoder(mean, y)))
+        mean, _ = encode(model.encoder, stamps, index, alone, Jitter(stamps.q[index], mirror))
+        found.append(winding(model.decoder(mean, referenced(stamps.features[index], alone))))
     frame = Jitter(stamps.q[index], mirror=False)
     frame.matrix[found[0] < found[1], 1, 1] = -1.0
-    mean, log_variance = model.encoder(encoder_input(stamps, index, frame), y)
-    return mean, log_variance, frame
+    return *encode(model.encoder, stamps, index, alone, frame), frame

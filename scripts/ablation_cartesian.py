@@ -20,13 +20,14 @@ from skyloom.generators.cvae import instrument, train
 from skyloom.generators.cvae.features import WIDTH
 from skyloom.generators.cvae.frame import R_MAX, node_radii, outer_edge
 from skyloom.generators.cvae.layers import Film
-from skyloom.generators.cvae.net import INPUTS, Architecture
+from skyloom.generators.cvae.net import INPUTS, Architecture, colour_step
 
 __all__ = ["SIDE", "CartesianDecoder", "CartesianEncoder", "cartesian_frame"]
 
 SIDE = 48
 LATENT_SIDE = SIDE // 4
 _POSITION = 3
+_COLOUR, _COLOUR_WIDTH = 2, 16
 _KNOTS = 8  # of the radial profile, at the radii where the log-polar latents have theirs
 
 
@@ -74,7 +75,7 @@ class CartesianEncoder(nn.Module):
         self.hidden = nn.Sequential(nn.Linear(2 * 64 * 4, 128), nn.SiLU(), nn.Dropout(0.2))
         self.globals = nn.Linear(128, 2 * arch.global_latents)
         self.local_hidden = nn.Conv2d(48 + 64 + _POSITION, 64, 3, padding=1)
-        self.fine_hidden = nn.Conv2d(32 + 64 + _POSITION, 48, 3, padding=1)
+        self.fine_hidden = nn.Conv2d(32 + 64 + _COLOUR + _POSITION, 48, 3, padding=1)
         self.fine = nn.Conv2d(48, 2 * arch.fine_channels, 3, padding=1)
         heads = (self.globals, self.fine)
         for name, weights in (named for head in heads for named in head.named_parameters()):
@@ -82,7 +83,7 @@ class CartesianEncoder(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance (B, latents) of maps x (B, inputs, SIDE, SIDE) and features y (B, WIDTH)."""
-        levels = []
+        levels, colour = [], F.avg_pool2d(x[:, -_COLOUR:], 2)
         for conv, norm, film, more in zip(self.convs, self.norms, self.films, self.more, strict=True):
             x = F.silu(film(norm(conv(_placed(x))), y))
             x = x + F.silu(more(x))
@@ -91,7 +92,7 @@ class CartesianEncoder(nn.Module):
         pooled = torch.cat([quarters.mean((3, 5)), quarters.std((3, 5))], 1).flatten(1)
         told = [self.globals(self.hidden(pooled)).chunk(2, 1)]
         h = F.silu(self.local_hidden(_placed(torch.cat([levels[1], _upsampled(x)], 1))))
-        h = F.silu(self.fine_hidden(_placed(torch.cat([levels[0], _upsampled(h)], 1))))
+        h = F.silu(self.fine_hidden(_placed(torch.cat([levels[0], _upsampled(h), colour], 1))))
         told.append([F.pixel_unshuffle(part, 2) for part in self.fine(h).chunk(2, 1)])
         mean, log_precision = (torch.cat([part.flatten(1) for part in parts], 1) for parts in zip(*told, strict=True))
         return mean, -F.softplus((log_precision - 1).clamp(-6, 9))
@@ -108,14 +109,17 @@ class CartesianDecoder(nn.Module):
         self.arch = arch
         w, context = arch.width, WIDTH + arch.global_latents
         self.profile = nn.Linear(context, 24 * _KNOTS)
-        inputs = (24 + arch.coarse_channels + _POSITION, w, w // 2 + arch.fine_channels + _POSITION, w // 2)
+        inputs = (24 + arch.coarse_channels + _POSITION, w, w // 2 + arch.structure_channels + _POSITION, w // 2)
         outputs = (w, w // 2, w // 2, w // 2)
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(inputs, outputs, strict=True))
         self.norms = nn.ModuleList(nn.GroupNorm(4, c) for c in outputs)
         self.films = nn.ModuleList(Film(c, context) for c in outputs)
         self.out = nn.Conv2d(w // 2, 4, 3, padding=1)
-        for name, weights in self.out.named_parameters():
-            nn.init.normal_(weights, 0, 0.01) if name == "weight" else nn.init.zeros_(weights)
+        self.colour = nn.Conv2d(w // 2 + arch.colour_channels, _COLOUR_WIDTH, 3, padding=1)
+        self.slope = nn.Conv2d(_COLOUR_WIDTH, 4, 3, padding=1)
+        for head, scale in ((self.out, 0.01), (self.slope, 0.25)):
+            nn.init.normal_(head.weight, 0, scale)
+            nn.init.zeros_(head.bias)
         r = torch.linalg.vector_norm(nodes(), dim=-1)
         self.register_buffer("edge", outer_edge(r), persistent=False)
         self.register_buffer("spread", _radial_weights(), persistent=False)
@@ -126,13 +130,15 @@ class CartesianDecoder(nn.Module):
         h = torch.cat([z[:, :g], y], 1)
         profile = (F.silu(self.profile(h)).view(-1, 24, _KNOTS) @ self.spread).view(-1, 24, side, side)
         local = z[:, g:].reshape(-1, self.arch.local_channels, side, side)
-        coarse, fine = local.split([self.arch.coarse_channels, 4 * self.arch.fine_channels], 1)
+        parts = [self.arch.coarse_channels, 4 * self.arch.structure_channels, 4 * self.arch.colour_channels]
+        coarse, fine, colour = local.split(parts, 1)
         x = _placed(torch.cat([profile, coarse], 1))
         for level, (conv, norm, film) in enumerate(zip(self.convs, self.norms, self.films, strict=True)):
             if level == 2:
                 x = _placed(torch.cat([_upsampled(x), F.pixel_shuffle(fine, 2)], 1))
             x = F.silu(film(norm(conv(x)), h))
-        f = F.pixel_shuffle(self.out(x), 2)[:, 0]
+        slope = self.slope(F.silu(self.colour(torch.cat([x, F.pixel_shuffle(colour, 2)], 1))))
+        f = F.pixel_shuffle(self.out(x) + colour_step(y)[:, None, None, None] * slope, 2)[:, 0]
         return self.arch.f_max * torch.tanh(f / self.arch.f_max) * self.edge
 
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from skyloom.generators.cvae.build import Splits
 from skyloom.generators.cvae.data import Stamps
+from skyloom.generators.cvae.encode import referenced
 from skyloom.generators.cvae.evidence import kl_divergence, posterior_of
-from skyloom.generators.cvae.features import FEATURES, WIDTH
+from skyloom.generators.cvae.features import FEATURES, STEP
 from skyloom.generators.cvae.images import model_images
 from skyloom.generators.cvae.likelihood import Likelihood, log_likelihood
 from skyloom.generators.cvae.net import Architecture
@@ -26,8 +27,8 @@ from skyloom.stamps import Cutout
 
 __all__ = ["VARIANTS", "Variant", "judge", "run_variant"]
 
-STAMPS_A_GALAXY = 1.5
-"""A step of 16 galaxies has 23.5 stamps on average, two at most of each."""
+STAMPS_A_GALAXY = 1.9
+"""A step of 16 galaxies has 30.5 stamps on average, three at most of each."""
 
 
 @dataclass(frozen=True)
@@ -85,24 +86,44 @@ def each_alone(cutouts: Sequence[Cutout]) -> Stamps:
 
 
 def blank_conditions(trainer: Trainer) -> None:
-    """Let the networks see the conditions of an unknown galaxy, whatever they are given."""
+    """Let the networks see the conditions of an unknown galaxy, whatever they are given; steps between bands stay."""
 
     def unknown(_: nn.Module, given: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         y = torch.zeros_like(given[1])
-        y[:, len(FEATURES) : WIDTH] = 1.0
+        y[:, len(FEATURES) : STEP] = 1.0
+        y[:, STEP] = given[1][:, STEP]
         return given[0], y
 
     for net in (trainer.encoder, trainer.decoder):
         net.register_forward_pre_hook(unknown)
 
 
+def grey(trainer: Trainer) -> None:
+    """Let galaxies have one structure at all wavelengths, but for what the decoder's modulation does."""
+
+    trainer.decoder.slope.register_forward_hook(lambda module, given, found: torch.zeros_like(found))
+
+
+def never_together(trainer: Trainer) -> None:
+    """`grey`, and an encoder that does not see how stamps of one galaxy differ."""
+    grey(trainer)
+
+    def no_colour(_: nn.Module, given: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return torch.cat([given[0][:, :-2], torch.zeros_like(given[0][:, -2:])], 1), given[1]
+
+    trainer.encoder.register_forward_pre_hook(no_colour)
+
+
 VARIANTS: dict[str, Variant] = {
     "full": Variant("full model"),
     "no_instrument": Variant("no instrument in the likelihood", without_instrument),
     "no_conditions": Variant("no conditions in the networks", wire=blank_conditions),
-    "coarse": Variant("no finer grid of latents", architecture=Architecture(local_channels=4, fine_channels=0)),
+    "grey": Variant("no slope with wavelength", wire=grey),
+    "coarse": Variant(
+        "no finer grid of latents", architecture=Architecture(local_channels=4, fine_channels=0, colour_channels=0)
+    ),
     "diluted": Variant("diluted likelihood, not whitened", diluted),
-    "each_band": Variant("each band a galaxy of its own", each_alone, stamps=STAMPS_A_GALAXY),
+    "each_band": Variant("each band a galaxy of its own", each_alone, stamps=STAMPS_A_GALAXY, wire=never_together),
     "no_simulations": Variant("no simulations", simulated=0.0),
     "cartesian": Variant("no simulations, Cartesian frame", simulated=0.0, frame=cartesian_frame),
 }
@@ -144,7 +165,7 @@ def judge(trainer: Trainer, judged: Stamps, seen: Stamps, galaxies: Galaxies, dr
     encoder, decoder = trainer.encoder.eval(), trainer.decoder.eval()
     rows: dict[str, list[float]] = {"gain": [], "chi2_sersic": [], "chi2": [], "kl": []}
     for index, part in galaxies.batches(16):
-        y = judged.features[index]
+        y = referenced(judged.features[index], part)
         mean, log_variance, still = posterior_of(encoder, seen, index, part)
         alone, chi2_alone, _ = log_likelihood(judged.sersic[index], judged, index)
         _, chi2, _ = log_likelihood(model_images(decoder, judged, index, mean[part.row], y, still), judged, index)

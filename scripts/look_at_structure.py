@@ -2,7 +2,7 @@
 
     python scripts/look_at_structure.py structure.png --cutouts build/cosmos/ceers.h5 build/cosmos/candels.h5
 
-The upper rows are simulated galaxies as they would look (Sersic times exp f, inclined), the lower ones, with
+The upper rows are simulated galaxies as they would look (Sersic and residual, inclined), the lower ones, with
 --cutouts, reconstructions of bright and well resolved real galaxies by the shipped model. docs/structure.md holds the
 tables of one run.
 """
@@ -19,8 +19,9 @@ from torch import Tensor
 
 import skyloom
 from skyloom.generators.cvae.data import Stamps, usable
-from skyloom.generators.cvae.frame import R0, map_coordinates, node_radii, sample_map
-from skyloom.generators.cvae.instrument import encoder_input
+from skyloom.generators.cvae.frame import R0, map_coordinates, node_radii
+from skyloom.generators.cvae.instrument import CORE, GridGeometry, residual_grid
+from skyloom.generators.cvae.reencode import reencoded_maps
 from skyloom.generators.cvae.simulate import build_components, shade, simulate_structure
 from skyloom.generators.cvae.simulate_parameters import barred_share, draw_parameters
 from skyloom.generators.cvae.simulate_projection import without_sersic
@@ -37,9 +38,10 @@ def sky(f: Tensor, sersic_n: Tensor, q: Tensor) -> Tensor:
     flat = q.clamp(min=0.08)[:, None, None]
     points = torch.stack([x.expand(len(q), -1, -1), y / flat], -1) * 0.8
     r = points.norm(dim=-1)
-    window = (1 - torch.exp(-((r / 0.25) ** 2))) * torch.sigmoid((4.1 - r) / 0.08)
     light = sersic_surface_brightness(sersic_n[:, None, None], r.clamp(min=0.06))
-    return light * torch.exp(sample_map(f, map_coordinates(points)) * window)
+    flat = map_coordinates(points)
+    grid = GridGeometry(torch.hypot(r, torch.tensor(CORE)), flat, torch.sigmoid((4.1 - r) / 0.08))
+    return light + residual_grid(f, grid, sersic_n)
 
 
 def picture(images: Tensor) -> np.ndarray:
@@ -72,8 +74,7 @@ def reconstructed(path: Path) -> dict[str, Tensor]:
     for k in range(0, len(cutouts), 64):
         stamps = Stamps.from_cutouts(cutouts[k : k + 64])
         with torch.no_grad():
-            mean, _ = model.encoder(encoder_input(stamps, torch.arange(len(stamps))), stamps.features)
-            maps.append(model.decoder(mean, stamps.features))
+            maps.append(reencoded_maps(model.encoder, model.decoder, stamps))
         noise = (stamps.sigma_noise**2 * stamps.mask).sum((1, 2)).sqrt()
         bright.append((stamps.image * stamps.mask).sum((1, 2)) / noise > 150)
     keep = torch.cat(bright)

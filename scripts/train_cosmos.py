@@ -3,7 +3,7 @@
     python scripts/train_cosmos.py --data ../shared/data --work build/cosmos
 
 Every stage leaves its result in the work folder and is not done again; a stopped training goes on where it was.
-About an hour and a quarter on one core: the networks at the default 7,000 steps, then the flow prior.
+About an hour and a quarter on one core: the networks at the default 5,500 steps, then the flow prior.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ABOUT = {
     "limits": [
         "not validated for weak-lensing shear calibration",
         "a few hundred galaxies were seen: the variety of mergers and irregulars is small",
-        "structure finer than 0.1 half-light radii is not modelled, nor any within 0.25 of the centre",
+        "structure finer than 0.1 half-light radii is not modelled",
         "COSMOS and COSMOS-Web share a field and were not matched by position: a galaxy may be in two splits",
     ],
 }
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "cosmos")
     parser.add_argument("--output", type=Path, default=ROOT / "src/skyloom/generators/weights/cosmos.safetensors")
-    parser.add_argument("--steps", type=int, default=7000)
+    parser.add_argument("--steps", type=int, default=5500)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

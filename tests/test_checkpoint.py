@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save, save_file
 from skyloom.errors import CheckpointError
 from skyloom.generators import checkpoint
 from skyloom.generators.checkpoint import ModelCard, load_checkpoint, read_card, save_checkpoint
+from skyloom.generators.cvae.load import load_generator
 from skyloom.profiles import GeneratorSpec
 
 TENSORS = {
@@ -282,3 +283,11 @@ def test_card_knows_no_hash_before_it_is_written() -> None:
     assert card.sha256 == ""
     assert "SHA-256" not in card.to_markdown()
     assert save({"a": np.zeros(1)})  # the library is there at all
+
+
+def test_a_card_of_another_architecture_is_a_damaged_model(tmp_path: Path) -> None:
+    path = tmp_path / "older.safetensors"
+    card = {**CARD, "architecture": {"local_channels": 4, "fine_channels": 0}}  # from before there were colour channels
+    save_checkpoint(path, TENSORS, card)
+    with pytest.raises(CheckpointError, match=r"older\.safetensors.*do not make a model"):
+        load_generator(path)

@@ -18,7 +18,7 @@ from skyloom.generators.cvae.net import Architecture, Decoder
 from skyloom.generators.cvae.sampler import Sampler
 from skyloom.residual_grid import aperture_weights, folded, ring_weights
 
-ARCH = Architecture(global_latents=5, local_channels=3, fine_channels=0, width=16)
+ARCH = Architecture(global_latents=5, local_channels=3, fine_channels=0, colour_channels=0, width=16)
 FINE = Architecture(global_latents=5, local_channels=6, fine_channels=1, width=16)
 ALL_FINE = Architecture(global_latents=5, local_channels=8, fine_channels=2, width=16)
 FLOW = FlowArchitecture(width=8, blocks=1, context=12, heads=2)

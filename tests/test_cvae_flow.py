@@ -14,7 +14,7 @@ from skyloom.generators.cvae.flow_prior import FlowPrior
 from skyloom.generators.cvae.flow_turn import random_turns, turned
 from skyloom.generators.cvae.net import Architecture
 
-ARCH = Architecture(global_latents=3, local_channels=2, fine_channels=0)
+ARCH = Architecture(global_latents=3, local_channels=2, fine_channels=0, colour_channels=0)
 FLOW = FlowArchitecture(width=8, blocks=1, context=16, heads=2)
 D = 12
 

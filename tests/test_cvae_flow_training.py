@@ -15,7 +15,7 @@ from skyloom.generators.cvae.flow_train import FlowTrainer, fit_flow_prior
 from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Architecture, Decoder
 from skyloom.generators.cvae.prior import Posteriors
 
-ARCH = Architecture(global_latents=2, local_channels=1, fine_channels=0)
+ARCH = Architecture(global_latents=2, local_channels=1, fine_channels=0, colour_channels=0)
 CONFIG = FlowConfig(
     flow=FlowArchitecture(width=8, blocks=1, context=16, heads=2),
     first_steps=5, steps=4, rounds=2, distil_steps=4, pairs=20, batch=8, levels=3, sampler_steps=2, checkpoint_every=3,
@@ -122,13 +122,13 @@ def test_a_flow_learns_waves_that_noisy_posteriors_show(tmp_path):
 
 def test_latents_of_a_known_map_draw_it():
     torch.manual_seed(5)
-    arch = Architecture(global_latents=2, local_channels=1, fine_channels=0, width=16)
+    arch = Architecture(global_latents=2, local_channels=1, fine_channels=0, colour_channels=0, width=16)
     decoder = Decoder(arch).eval()
     for weights in decoder.out.parameters():
         weights.data *= 20
     truth, y = torch.randn(4, arch.latents), torch.randn(4, WIDTH)
     f = decoder(truth, y).detach()
-    mean, log_variance, missed = fit_latents(decoder, f, y, steps=200, error=0.02)
+    mean, log_variance, missed = fit_latents(decoder, f[:, None], y[:, None], steps=200, error=0.02)
     assert float(missed.max()) < 0.35 * float(f.std())
     assert float(log_variance.max()) <= 0
     assert float(log_variance.exp().mean()) < 0.9
@@ -139,13 +139,15 @@ def test_latents_of_a_known_map_draw_it():
 
 def test_samples_of_a_known_map_draw_it_within_the_error():
     torch.manual_seed(5)
-    arch = Architecture(global_latents=2, local_channels=4, fine_channels=0, width=16)  # channels that do the same
+    arch = Architecture(
+        global_latents=2, local_channels=4, fine_channels=0, colour_channels=0, width=16
+    )  # channels that do the same
     decoder = Decoder(arch).eval()
     for weights in decoder.out.parameters():
         weights.data *= 20
     y = torch.randn(4, WIDTH)
     f = decoder(torch.randn(4, arch.latents), y).detach()
-    mean, log_variance, _ = fit_latents(decoder, f, y, error=0.02)
+    mean, log_variance, _ = fit_latents(decoder, f[:, None], y[:, None], error=0.02)
     with torch.no_grad():
         drawn = decoder(mean + torch.randn_like(mean) * (log_variance / 2).exp(), y)
         assert 0.01 < float((drawn - decoder(mean, y)).square().mean().sqrt()) < 0.03

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from skyloom.conditions import Conditions
 from skyloom.generators.cvae.fast_grid import FastGrid
-from skyloom.generators.cvae.features import FEATURES, OPTIONAL, WIDTH, condition_features
+from skyloom.generators.cvae.features import FEATURES, OPTIONAL, REFERENCE, STEP, WIDTH, condition_features
 from skyloom.generators.cvae.frame import COLUMNS, ROWS, map_coordinates, node_radii, nodes, sample_map
 from skyloom.generators.cvae.instrument import GridGeometry, Jitter, grid_points, residual_grid
 from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Architecture, Decoder
@@ -122,7 +122,9 @@ def test_unknown_conditions_are_zero_with_a_flag():
     known = condition_features(
         Conditions(mag=22.0, zero_point=24.0, half_light_radius=0.4, sersic_n=1.0, wavelength=800.0, redshift=0.5)
     )
-    assert (known[:, len(FEATURES) :] == 0).all()
+    assert (known[:, len(FEATURES) : STEP] == 0).all()
+    assert known[0, STEP] == pytest.approx((math.log(800.0) - 6.9) / 0.6 - REFERENCE, rel=1e-5)
+    assert (y[:, STEP] == 0).all()
 
 
 def test_the_fast_grid_is_the_grid_of_training():

@@ -234,7 +234,7 @@ def test_bad_settings_are_named(bad):
 
 # --- densities of priors ----------------------------------------------------------------------------------------------
 
-ARCH = Architecture(global_latents=3, local_channels=1, fine_channels=0)
+ARCH = Architecture(global_latents=3, local_channels=1, fine_channels=0, colour_channels=0)
 
 
 def _prior(scatter=0.4, seed=0):
@@ -373,7 +373,7 @@ def test_a_generator_tells_the_evidence_of_cutouts():
 
 
 def test_usage_counts_the_latents_that_move():
-    arch = Architecture(global_latents=4, local_channels=2, fine_channels=0)
+    arch = Architecture(global_latents=4, local_channels=2, fine_channels=0, colour_channels=0)
     mean, log_variance = torch.zeros(50, arch.latents), torch.zeros(50, arch.latents)
     g = torch.Generator().manual_seed(0)
     mean[:, 0] = torch.randn(50, generator=g)

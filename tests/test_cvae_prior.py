@@ -7,7 +7,7 @@ from skyloom.generators.cvae.features import WIDTH
 from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Architecture
 from skyloom.generators.cvae.prior import ORDERS, Posteriors, Prior, fit_prior
 
-ARCH = Architecture(global_latents=3, local_channels=1, fine_channels=0)
+ARCH = Architecture(global_latents=3, local_channels=1, fine_channels=0, colour_channels=0)
 CELLS = LATENT_ROWS
 
 

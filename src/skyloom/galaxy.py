@@ -28,7 +28,7 @@ class LearnedGalaxy(DelegatedObject):
     and half-light radius 1, R the residual on a grid, read between its points with `galsim.Quintic`. Of
     GalSim's compact interpolants it leaves the least of the grid's copies in Fourier space, so no trace of
     the grid is seen under any shear and PSF. Its negative lobes, harmful for a cuspy image, hardly matter
-    here: R is smooth, is zero where the cusp is, and S + R stays positive. Photons are all positive
+    here: R is smooth where S has its cusp, and S + R stays positive. Photons are all positive
     (`skyloom.shooting`). Without a residual the object is exactly a sheared and shifted `galsim.Sersic`.
 
     The object carries its decoded residual, so pickles, copies and ``eval(repr(galaxy))`` need no model.

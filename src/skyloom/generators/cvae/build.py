@@ -16,8 +16,9 @@ from skyloom.errors import TrainingError
 from skyloom.generators.checkpoint import ModelCard, save_checkpoint
 from skyloom.generators.cvae.coherent import coherence_factors, typical_factors
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions, usable
+from skyloom.generators.cvae.encode import prior_features, referenced
 from skyloom.generators.cvae.evidence import posterior_of
-from skyloom.generators.cvae.features import FEATURES, HINTS, without_band
+from skyloom.generators.cvae.features import FEATURES, HINTS
 from skyloom.generators.cvae.flow_config import FlowConfig
 from skyloom.generators.cvae.flow_simulated import simulated_posteriors
 from skyloom.generators.cvae.flow_train import fit_flow_prior
@@ -190,7 +191,7 @@ def wound_alike(
     rows: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]] = []
     for part_stamps, part, is_real in parts:
         mean, log_variance, factors = _wound_one_way(trainer, part_stamps, part, refine if is_real else 0, coherent)
-        y, domain = without_band(part.mean(part_stamps.features)), torch.full((part.count,), is_real)
+        y, domain = prior_features(part_stamps.features, part), torch.full((part.count,), is_real)
         rows.append((mean, log_variance, y, domain, factors))
     mean, log_variance, y, domain, factors = (torch.cat(values) for values in zip(*rows, strict=True))
     if coherent:  # as precise of a pattern as stamps are, not of each latent alone
@@ -207,7 +208,7 @@ def _wound_one_way(
 
     The factors are 1 unless `coherent`.
     """
-    index, y = torch.arange(len(stamps)), stamps.features[galaxies.first]
+    index, y = torch.arange(len(stamps)), referenced(stamps.features, galaxies)[galaxies.first]
     windings = [
         winding(trainer.decoder(posterior_of(trainer.encoder, stamps, index, galaxies, mirror=side)[0], y))
         for side in (False, True)

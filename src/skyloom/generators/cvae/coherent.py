@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from skyloom.generators.cvae.data import Stamps
+from skyloom.generators.cvae.encode import referenced
 from skyloom.generators.cvae.images import model_images
 from skyloom.generators.cvae.instrument import Jitter
 from skyloom.generators.cvae.net import Decoder
@@ -59,7 +60,7 @@ def coherence_factors(
         Within 1 and 30; NaN where the stamps tell too little of the structure.
     """
     mean, log_variance = posterior
-    y, mask = stamps.features[index], stamps.mask[index]
+    y, mask = referenced(stamps.features[index], galaxies), stamps.mask[index]
     stronger, weaker = (
         model_images(decoder, stamps, index, (scale * mean)[galaxies.row], y, frames)
         for scale in (1 + _STEP, 1 - _STEP)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from skyloom.generators.cvae.data import Stamps
+from skyloom.generators.cvae.encode import encode, referenced
 from skyloom.generators.cvae.images import model_images
-from skyloom.generators.cvae.instrument import Jitter, encoder_input, log_likelihood
+from skyloom.generators.cvae.instrument import Jitter, log_likelihood
 from skyloom.generators.cvae.net import Decoder, Encoder
 from skyloom.generators.cvae.posterior import Galaxies, joint_posterior
 from skyloom.generators.cvae.refine import refined_posterior
@@ -24,7 +25,7 @@ def posterior_of(
     `mirror` is for all of them, or of each stamp, bool, shape (B,).
     """
     frames = Jitter(stamps.q[index], mirror).spread(torch.arange(len(index)), galaxies.frame)
-    told = encoder(encoder_input(stamps, index, frames), stamps.features[index])
+    told = encode(encoder, stamps, index, galaxies, frames)
     mean, log_variance = joint_posterior(told[0], told[1], galaxies)
     return mean, log_variance, frames
 
@@ -70,7 +71,7 @@ def evidence_gain(
     everyone = Galaxies.alone(len(stamps)) if galaxies is None else galaxies
     rows: dict[str, list[Tensor]] = {"gain": [], "chi2_sersic": [], "chi2": [], "kl": []}
     for index, part in everyone.batches(16):
-        y = stamps.features[index]
+        y = referenced(stamps.features[index], part)
         guess, guess_variance, still = posterior_of(encoder, stamps, index, part)
         mean, log_variance = refined_posterior(
             decoder, stamps, index, part, (guess, guess_variance), still, steps=refine

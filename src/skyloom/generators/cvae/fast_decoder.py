@@ -18,7 +18,7 @@ from skyloom.generators.cvae.fast_layers import (
     upsampled,
 )
 from skyloom.generators.cvae.layers import DiscConv
-from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Q_FEATURE, Decoder
+from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Q_FEATURE, Decoder, colour_step
 
 __all__ = ["FastDecoder"]
 
@@ -36,7 +36,7 @@ class FastDecoder:
 
     def __init__(self, decoder: Decoder) -> None:
         arch = self._arch = decoder.arch
-        local, finer = arch.coarse_channels, arch.width // 2 + arch.fine_channels
+        local, finer = arch.coarse_channels, arch.width // 2 + arch.structure_channels
         first, second, third, fourth = decoder.convs
         assert isinstance(first, DiscConv)
         self._profile = decoder.profile
@@ -49,7 +49,7 @@ class FastDecoder:
         self._where_fine = Position(third, slice(finer, None), 2 * LATENT_ROWS, 2 * LATENT_COLUMNS)
         self._modulations = Modulations(decoder.norms, decoder.films)
         self._groups = self._modulations.groups
-        self._out = Convolution(decoder.out)
+        self._out, self._colour, self._slope = (Convolution(c) for c in (decoder.out, decoder.colour, decoder.slope))
         self._edge, self._centre = decoder.edge, decoder.centre
 
     def __call__(self, z: Tensor, y: Tensor) -> Tensor:
@@ -64,6 +64,7 @@ class FastDecoder:
         latents = z[:, g:].reshape(b, -1, LATENT_ROWS, LATENT_COLUMNS)
         coarse, fine = latents.split([self._arch.coarse_channels, 4 * self._arch.fine_channels], 1)
         fine = F.pixel_shuffle(fine, 2).permute(0, 2, 3, 1)
+        fine, colour = fine.split([self._arch.structure_channels, self._arch.colour_channels], 3)
         x = self._where(edge) + by_row.mT[:, :, None]
         if self._local is not None:
             x += self._local(padded(coarse.permute(0, 2, 3, 1)))
@@ -71,7 +72,9 @@ class FastDecoder:
         x = upsampled(modulated(x, self._groups[1], modulations[1]))
         x = self._convs[1](padded(torch.cat([x, fine], 3))) + self._where_fine(edge)
         x = self._convs[2](padded(modulated(x, self._groups[2], modulations[2])))
-        x = self._out(padded(modulated(x, self._groups[3], modulations[3])))
+        x = modulated(x, self._groups[3], modulations[3])
+        slope = self._slope(padded(F.silu(self._colour(padded(torch.cat([x, colour], 3))), inplace=True)))
+        x = torch.addcmul(self._out(padded(x)), slope, colour_step(y)[:, None, None, None])
         rows, columns = x.shape[1:3]
         f = x.view(b, rows, columns, 2, 2).permute(0, 1, 3, 2, 4).reshape(b, 2 * rows, 2 * columns)
         f_max = self._arch.f_max

@@ -40,7 +40,7 @@ class FastGrid:
         self._matrix = csr_array(matrix.numpy())
 
     def residual(self, f: Tensor, sersic_n: Tensor) -> Tensor:
-        """The learned residual R = S (exp f - 1).
+        """The learned residual R = S (exp f - 1), S without its cusp.
 
         Parameters
         ----------

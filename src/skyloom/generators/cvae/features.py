@@ -13,10 +13,15 @@ __all__ = [
     "FEATURES",
     "HINTS",
     "OPTIONAL",
+    "REFERENCE",
+    "STEP",
     "WIDTH",
     "condition_features",
     "hide",
     "known_values",
+    "set_step",
+    "wavelength_known",
+    "with_wavelength",
     "without_band",
 ]
 
@@ -27,7 +32,12 @@ BAND_DEPENDENT = ("surface_brightness", "wavelength")
 """Inputs that differ between the bands of one galaxy: the decoder's, not the prior's."""
 HINTS = {"redshift": (0.2, 5.2)}
 """Inputs that help where known and refuse nothing: outside these ranges they count as not known."""
-WIDTH = len(FEATURES) + len(OPTIONAL)
+STEP = len(FEATURES) + len(OPTIONAL)
+"""Column of the distance in (scaled, logarithmic) wavelength from that at which the galaxy's latents are defined; in
+what the prior is told, of that wavelength from `REFERENCE`."""
+WIDTH = STEP + 1
+REFERENCE = 0.4
+"""That wavelength where no stamps choose it: 1.26 micron, scaled."""
 
 _SCALE: dict[str, tuple[float, float]] = {  # centre, width; logarithms where marked below
     "sersic_n": (0.2, 0.6),
@@ -46,7 +56,8 @@ def condition_features(conditions: Conditions) -> Tensor:
     Returns
     -------
     Tensor of float32, shape (N, `WIDTH`)
-        The scaled `FEATURES`, clipped to +-3, zero where unknown; then the unknown flags of `OPTIONAL`.
+        The scaled `FEATURES`, clipped to +-3, zero where unknown; the unknown flags of `OPTIONAL`; and the step from
+        `REFERENCE`, zero where the wavelength is unknown.
     """
     n = len(conditions)
     values = np.zeros((n, WIDTH))
@@ -65,13 +76,48 @@ def condition_features(conditions: Conditions) -> Tensor:
         values[:, column] = np.where(unknown, 0.0, x)
         if name in OPTIONAL:
             values[:, len(FEATURES) + OPTIONAL.index(name)] = unknown
-    return torch.from_numpy(values.astype(np.float32))
+    features = torch.from_numpy(values.astype(np.float32))
+    set_step(features, REFERENCE)
+    return features
+
+
+def wavelength_known(y: Tensor) -> Tensor:
+    """Whether it is, bool, shape (N,)."""
+    return y[:, len(FEATURES) + OPTIONAL.index("wavelength")] < 0.5
+
+
+def set_step(y: Tensor, reference: Tensor | float) -> None:
+    """Fill the column `STEP` of features (N, `WIDTH`), in place, for scaled reference wavelengths, shape (N,)."""
+    y[:, STEP] = (y[:, FEATURES.index("wavelength")] - reference) * wavelength_known(y)
 
 
 def hide(y: Tensor, name: str, rows: Tensor) -> None:
     """Make an optional condition unknown, in place, for some rows (a bool Tensor of shape (N,))."""
     y[rows, FEATURES.index(name)] = 0.0
     y[rows, len(FEATURES) + OPTIONAL.index(name)] = 1.0
+    if name == "wavelength":
+        y[rows, STEP] = 0.0
+
+
+def with_wavelength(y: Tensor, wavelength: Tensor) -> Tensor:
+    """Features as seen at another wavelength, the surface brightness not known there.
+
+    Parameters
+    ----------
+    y : Tensor, shape (N, `WIDTH`)
+    wavelength : Tensor, shape (N,)
+        Nanometre.
+
+    Returns
+    -------
+    Tensor, shape (N, `WIDTH`)
+    """
+    y = without_band(y)
+    centre, width = _SCALE["wavelength"]
+    y[:, FEATURES.index("wavelength")] = ((torch.log(wavelength) - centre) / width).clamp(-3, 3)
+    y[:, len(FEATURES) + OPTIONAL.index("wavelength")] = 0.0
+    set_step(y, REFERENCE)
+    return y
 
 
 def without_band(y: Tensor) -> Tensor:

@@ -11,10 +11,14 @@ import logging
 import torch
 from torch import Tensor
 
+from skyloom.generators.cvae.encode import prior_features, referenced
+from skyloom.generators.cvae.features import known_values, with_wavelength
 from skyloom.generators.cvae.frame import node_radii
 from skyloom.generators.cvae.net import Decoder
+from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import Posteriors
 from skyloom.generators.cvae.simulate import simulate_structure
+from skyloom.generators.cvae.simulate_parameters import drawn_redshifts
 from skyloom.generators.cvae.structure import winding
 
 __all__ = ["fit_latents", "simulated_posteriors"]
@@ -23,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 _BATCH = 32
 _PROBES = 4
+_BANDS = 0.6, 1.0
+"""Shortest wavelength seen, micron, and in how many e-folds lie each of two: one in the shorter, one in the longer."""
 
 
 def simulated_posteriors(
@@ -31,7 +37,7 @@ def simulated_posteriors(
     q: Tensor,
     features: Tensor,
     *,
-    louder: float = 1.3,
+    louder: float = 1.6,
     steps: int = 60,
     error: float = 0.05,
     seed: int = 0,
@@ -54,32 +60,42 @@ def simulated_posteriors(
     Posteriors
         All wound the same way, none of them real.
     """
-    means, variances, errors = [], [], []
+    means, variances, errors, told = [], [], [], []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for rows in torch.arange(len(q)).split(_BATCH):
-            f = simulate_structure(sersic_n[rows], q[rows])
-            gain = louder ** torch.rand(len(rows))[:, None, None]
+            y = features[rows]
+            seen = _BANDS[0] * torch.exp(torch.rand(len(rows), 2) * _BANDS[1])
+            seen[:, 1] *= torch.exp(torch.tensor(_BANDS[1]))
+            redshift = drawn_redshifts(known_values(y, "redshift"))
+            f = simulate_structure(sersic_n[rows], q[rows], redshift, seen / (1 + redshift[:, None]))
+            gain = louder ** torch.rand(len(rows))[:, None, None, None]
             f = 3 * torch.tanh(f * gain / 3)
-            f = torch.where((winding(f) < 0)[:, None, None], f.flip(2), f)
-            mean, log_variance, missed = fit_latents(decoder, f, features[rows], steps=steps, error=error)
+            f = torch.where((winding(f.mean(1)) < 0)[:, None, None, None], f.flip(3), f)
+            bands = with_wavelength(y.repeat_interleave(2, 0), 1000 * seen.flatten())
+            owner = torch.arange(len(rows))
+            both = Galaxies(owner.repeat_interleave(2), len(rows), torch.ones(2 * len(rows)), 2 * owner)
+            shown = referenced(bands, both).view(len(rows), 2, -1)
+            mean, log_variance, missed = fit_latents(decoder, f, shown, steps=steps, error=error)
+            told.append(prior_features(bands, both))
             means.append(mean)
             variances.append(log_variance)
             errors.append(missed)
     logger.info("simulated structure: %d maps, fitted to %.3f rms", len(q), float(torch.cat(errors).mean()))
-    return Posteriors(torch.cat(means), torch.cat(variances), features, torch.zeros(len(q), dtype=torch.bool))
+    return Posteriors(torch.cat(means), torch.cat(variances), torch.cat(told), torch.zeros(len(q), dtype=torch.bool))
 
 
 def fit_latents(
     decoder: Decoder, f: Tensor, y: Tensor, *, steps: int = 60, error: float = 0.05
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The Gaussian posterior of latents given a map, about its maximum (Laplace's approximation, cell by cell).
+    """The Gaussian posterior of latents given maps, about its maximum (Laplace's approximation, cell by cell).
 
     Parameters
     ----------
     decoder : Decoder
-    f : Tensor, shape (B, ROWS, COLUMNS)
-    y : Tensor, shape (B, WIDTH)
+    f : Tensor, shape (B, K, ROWS, COLUMNS)
+        Of each galaxy at K wavelengths.
+    y : Tensor, shape (B, K, WIDTH)
     steps : int
         Of Adam.
     error : float
@@ -94,6 +110,17 @@ def fit_latents(
     missed : Tensor, shape (B,)
         What the decoder cannot draw, rms.
     """
+    bands = f.shape[1]
+    f, y = f.flatten(0, 1), y.flatten(0, 1)
+
+    def total(values: Tensor) -> Tensor:
+        """Sum over a galaxy's maps and their nodes, shape (B,)."""
+        return values.sum((1, 2)).view(-1, bands).sum(1)
+
+    def decoded(z: Tensor) -> Tensor:
+        drawn: Tensor = decoder(z.repeat_interleave(bands, 0), y)
+        return drawn
+
     r = node_radii()
     weight = (r / (r + 0.15))[:, None]
     weight = weight / weight.mean() / error**2
@@ -101,28 +128,28 @@ def fit_latents(
     for p in trained:
         p.requires_grad_(False)
     try:
-        z = torch.zeros(len(f), decoder.arch.latents, requires_grad=True)
+        z = torch.zeros(len(f) // bands, decoder.arch.latents, requires_grad=True)
         optimiser = torch.optim.Adam([z], betas=(0.8, 0.98))
         for step in range(steps):
             optimiser.param_groups[0]["lr"] = 0.2 * (1 - step / steps) + 0.005
-            square = (decoder(z, y) - f) ** 2
+            square = (decoded(z) - f) ** 2
             # neighbouring nodes say the same thing about twice over
-            loss = 0.5 * ((square * weight).sum((1, 2)) / 32 + (z**2).sum(1)).sum()
+            loss = 0.5 * (total(square * weight) / 32 + (z**2).sum(1)).sum()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-        missed = square.detach().mean((1, 2)).sqrt()
+        missed = (total(square.detach()) / f[0].numel() / bands).sqrt()
         information = torch.zeros_like(z)
         for _ in range(_PROBES):
             probe = torch.randn_like(f) * (weight / 32).sqrt()
-            (gradient,) = torch.autograd.grad((decoder(z, y) * probe).sum(), z)
+            (gradient,) = torch.autograd.grad((decoded(z) * probe).sum(), z)
             information += gradient**2 / _PROBES
         mean = z.detach()
         with torch.no_grad():
-            found, strayed = decoder(mean, y), torch.zeros(len(f))
+            found, strayed = decoded(mean), torch.zeros(len(mean))
             for _ in range(_PROBES):
-                drawn = decoder(mean + torch.randn_like(mean) * (1 + information) ** -0.5, y)
-                strayed += ((drawn - found) ** 2 * weight).mean((1, 2)) / _PROBES
+                drawn = decoded(mean + torch.randn_like(mean) * (1 + information) ** -0.5)
+                strayed += total((drawn - found) ** 2 * weight) / (bands * f[0].numel() * _PROBES)
     finally:
         for p in trained:
             p.requires_grad_(True)

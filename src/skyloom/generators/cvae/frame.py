@@ -49,7 +49,7 @@ def nodes(rows: int = ROWS, columns: int = COLUMNS) -> Tensor:
 
 def outer_edge(r: Tensor) -> Tensor:
     """The factor, 1 to 0, with which f ends at the outer edge; r in half-light radii."""
-    return torch.sigmoid((3.95 - r) / 0.25)
+    return torch.sigmoid((3.5 - r) / 0.25)
 
 
 def map_coordinates(points: Tensor) -> Tensor:

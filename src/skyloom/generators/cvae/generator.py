@@ -16,6 +16,7 @@ from skyloom.errors import BadInputError
 from skyloom.frames import axis_angle, grid_angle, profile_jacobian
 from skyloom.generators.checkpoint import ModelCard
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions
+from skyloom.generators.cvae.encode import referenced
 from skyloom.generators.cvae.evidence import evidence_gain, posterior_of
 from skyloom.generators.cvae.fast_grid import FastGrid
 from skyloom.generators.cvae.features import condition_features, without_band
@@ -224,7 +225,8 @@ class CVAEGenerator:
                 self.decoder, stamps, index, galaxies, told[:2], told[2], steps=refine, generator=generator
             )
             z, still = mean[galaxies.row], told[2]
-            residuals[index] = model_residuals(self.decoder, stamps, index, z, stamps.features[index], still)
+            y = referenced(stamps.features[index], galaxies)
+            residuals[index] = model_residuals(self.decoder, stamps, index, z, y, still)
             amplitudes[index] = log_likelihood(observe(residuals[index], stamps, index), stamps, index)[2]
         residual_grids = residuals.numpy()
         stretch = dilation(residual_grids, GRID_SCALE, conditions.sersic_n)

@@ -21,10 +21,10 @@ from torch import Tensor
 from skyloom.errors import BadInputError
 from skyloom.generators.cvae.annealing import Gaussian, annealed_weights, estimate, plain_weights
 from skyloom.generators.cvae.data import Stamps
-from skyloom.generators.cvae.features import without_band
+from skyloom.generators.cvae.encode import encode, prior_features, referenced
 from skyloom.generators.cvae.flow_prior import FlowPrior
 from skyloom.generators.cvae.images import model_images
-from skyloom.generators.cvae.instrument import Jitter, encoder_input, log_likelihood
+from skyloom.generators.cvae.instrument import Jitter, log_likelihood
 from skyloom.generators.cvae.net import Decoder, Encoder
 from skyloom.generators.cvae.posterior import Galaxies, joint_posterior
 from skyloom.generators.cvae.prior import Prior
@@ -139,7 +139,7 @@ class _Galaxy:
 
     def log_weights(self, mirror: bool, generator: torch.Generator | None) -> Tensor:
         """Log weights of the samples of one winding."""
-        how, prior, y = self.sampling, self.prior, without_band(self.part.mean(self.stamps.features[self.index]))
+        how, prior, y = self.sampling, self.prior, prior_features(self.stamps.features[self.index], self.part)
         base = self._base(y[0])
         transported = isinstance(prior, FlowPrior)
 
@@ -174,9 +174,7 @@ class _Galaxy:
     @torch.no_grad()
     def _told(self, mirror: bool) -> tuple[Tensor, Tensor]:
         """What the encoder makes of the stamps alone: mean over variance and one over variance of each latent."""
-        told = self.encoder(
-            encoder_input(self.stamps, self.index, self._frames(1, mirror)), self.stamps.features[self.index]
-        )
+        told = encode(self.encoder, self.stamps, self.index, self.part, self._frames(1, mirror))
         mean, log_variance = joint_posterior(told[0], told[1], self.part)
         inverse = torch.exp(-log_variance[0].double())
         return mean[0] * inverse, inverse - 1
@@ -189,7 +187,7 @@ class _Galaxy:
         """Images of latents (K, latents) in all stamps, shape (K stamps, S, S), and the stamps' rows."""
         index = self.index.repeat(len(z))
         latents = z.float().repeat_interleave(len(self.index), 0)
-        y = self.stamps.features[index]
+        y = referenced(self.stamps.features[self.index], self.part).repeat(len(z), 1)
         return model_images(self.decoder, self.stamps, index, latents, y, self._frames(len(z), mirror)), index
 
     def _likelihood(self, z: Tensor, mirror: bool) -> Tensor:

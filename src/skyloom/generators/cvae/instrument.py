@@ -1,6 +1,6 @@
 """The instrument inside the likelihood: from a log-polar map to what a stamp would show.
 
-    f on the map  ->  residual R = S (exp f - 1) on the canonical grid  ->  affine map, PSF, pixels
+    f on the map  ->  residual R = S (exp f - 1), S without its cusp, on the canonical grid  ->  affine map, PSF, pixels
 
 The last step is `skyloom.physics.draw_arrays`, the renderer of simulations.
 """
@@ -21,6 +21,7 @@ from skyloom.physics.draw_arrays import draw_arrays
 from skyloom.physics.sersic import sersic_surface_brightness
 
 __all__ = [
+    "CORE",
     "GridGeometry",
     "Jitter",
     "Likelihood",
@@ -30,6 +31,10 @@ __all__ = [
     "observe",
     "residual_grid",
 ]
+
+
+CORE = 0.2
+"""Radius within which the residual has no cusp, half-light radii; the grid's pixels are 0.09."""
 
 
 class Jitter:
@@ -105,11 +110,12 @@ class GridGeometry:
     Parameters
     ----------
     radius : Tensor, shape (1 or B, G, G)
-        Half-light radii.
+        At which the Sersic is taken, half-light radii: ``sqrt(r^2 + CORE^2)``. R must be smooth where the Sersic has
+        its cusp; and as it is less than the Sersic there, R cannot make the galaxy negative.
     coordinates : Tensor, shape (1 or B, G, G, 2)
         On the map.
     window : Tensor, shape (1 or B, G, G)
-        By which f is multiplied: R must be smooth where the Sersic has its cusp, and end inside the grid.
+        By which f is multiplied: R must end inside the grid.
     """
 
     radius: Tensor
@@ -120,12 +126,16 @@ class GridGeometry:
     def of(cls, points: Tensor, jitter: Jitter | None = None) -> GridGeometry:
         """Geometry of `grid_points`, as seen in a jittered frame."""
         r = torch.hypot(points[..., 0], points[..., 1])
-        window = (1 - torch.exp(-((r / 0.25) ** 2))) * torch.sigmoid((4.1 - r) / 0.08) * (r < 4.45)
-        return cls(r, map_coordinates(points if jitter is None else jitter.forward(points)), window)
+        window = torch.sigmoid((4.1 - r) / 0.08) * (r < 4.45)
+        return cls(
+            torch.hypot(r, torch.full_like(r, CORE)),
+            map_coordinates(points if jitter is None else jitter.forward(points)),
+            window,
+        )
 
 
 def residual_grid(f: Tensor, grid: GridGeometry, sersic_n: Tensor) -> Tensor:
-    """The learned residual R = S (exp f - 1) on the canonical grid.
+    """The learned residual R = S (exp f - 1) on the canonical grid, S without its cusp (`CORE`).
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skyloom.errors import CheckpointError
+from skyloom.errors import CheckpointError, TrainingError
 from skyloom.generators.checkpoint import load_checkpoint
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE
 from skyloom.generators.cvae.flow_prior import FlowPrior
@@ -49,6 +49,6 @@ def load_generator(path: Path) -> CVAEGenerator:
         decoder.load_state_dict(parts["decoder"])
         kind = Prior if "local_root" in parts["prior"] else FlowPrior
         prior: LatentPrior = kind.from_tensors(arch, parts["prior"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as exc:
+    except (KeyError, TypeError, ValueError, RuntimeError, TrainingError) as exc:
         raise CheckpointError(f"weights file '{path}': its tensors and card do not make a model: {exc}") from exc
     return CVAEGenerator(encoder, decoder, prior, card, density)

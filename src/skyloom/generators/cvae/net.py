@@ -16,15 +16,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skyloom.errors import TrainingError
-from skyloom.generators.cvae.features import WIDTH
+from skyloom.generators.cvae.features import STEP, WIDTH
 from skyloom.generators.cvae.frame import COLUMNS, ROWS, node_radii, outer_edge
 from skyloom.generators.cvae.layers import DiscConv, Film, position_channels, upsample
 
-__all__ = ["INPUTS", "Architecture", "Decoder", "Encoder"]
+__all__ = ["INPUTS", "Architecture", "Decoder", "Encoder", "colour_step"]
 
 _POSITION = 3
-INPUTS = 5
-"""Channels of `skyloom.generators.cvae.instrument.encoder_input`."""
+_COLOUR_WIDTH = 16
+_COLOUR = 2  # channels of the encoder's input, the last ones
+INPUTS = 7
+"""Channels of what the encoder sees of a stamp: `skyloom.generators.cvae.encode`."""
 LATENT_ROWS, LATENT_COLUMNS = ROWS // 4, COLUMNS // 4
 Q_FEATURE = (1, 0.55, 0.25)  # column of q in the features, its centre and width
 
@@ -41,6 +43,8 @@ class Architecture:
     fine_channels : int
         Channels on a grid of 16 x 32: the last ``4 * fine_channels`` of `local_channels`, each four of which hold the
         2 x 2 fine cells of their coarse one.
+    colour_channels : int
+        The last so many of the fine channels tell of nothing but how structure changes with wavelength.
     width : int
         Channels of the decoder's coarsest level.
     f_max : float
@@ -50,6 +54,7 @@ class Architecture:
     global_latents: int = 16
     local_channels: int = 8
     fine_channels: int = 2
+    colour_channels: int = 1
     width: int = 64
     f_max: float = 3.0
 
@@ -57,11 +62,20 @@ class Architecture:
         """Refuse a fine grid that the local channels cannot hold."""
         if not 0 <= 4 * self.fine_channels <= self.local_channels:
             raise TrainingError(f"{self.fine_channels} fine channels need {4 * self.fine_channels} local ones")
+        if not 0 <= self.colour_channels <= self.fine_channels:
+            raise TrainingError(
+                f"{self.colour_channels} channels of colour are not among {self.fine_channels} fine ones"
+            )
 
     @property
     def coarse_channels(self) -> int:
         """Local channels that are not cells of the finer grid."""
         return self.local_channels - 4 * self.fine_channels
+
+    @property
+    def structure_channels(self) -> int:
+        """Fine channels that are not of colour."""
+        return self.fine_channels - self.colour_channels
 
     @property
     def latents(self) -> int:
@@ -73,9 +87,19 @@ class Architecture:
         return asdict(self)
 
 
+def colour_step(y: Tensor) -> Tensor:
+    """By what the slope is multiplied, shape (B,): the step in wavelength, at most 1 however far it goes."""
+    return torch.tanh(y[:, STEP])
+
+
 def _q_of(y: Tensor) -> Tensor:
     column, centre, width = Q_FEATURE
     return y[:, column] * width + centre
+
+
+def _finer(channels: Tensor) -> list[Tensor]:
+    """On the finer grid; nothing for no channels, whose shuffling torch cannot differentiate."""
+    return [F.pixel_shuffle(channels, 2)] if channels.shape[1] else []
 
 
 class Encoder(nn.Module):
@@ -107,7 +131,7 @@ class Encoder(nn.Module):
             self.local = DiscConv(64, 2 * arch.coarse_channels)
             heads.append(self.local)
         if arch.fine_channels:
-            self.fine_hidden = DiscConv(32 + 64 + _POSITION, 48)
+            self.fine_hidden = DiscConv(32 + 64 + _COLOUR + _POSITION, 48)
             self.fine = DiscConv(48, 2 * arch.fine_channels)
             heads.append(self.fine)
         for name, weights in (named for head in heads for named in head.named_parameters()):
@@ -126,6 +150,7 @@ class Encoder(nn.Module):
         mean, log_variance : Tensor, shape (B, latents)
         """
         q, levels = _q_of(y), []
+        colour = F.avg_pool2d(x[:, -_COLOUR:], 2)
         for conv, norm, film, more in zip(self.convs, self.norms, self.films, self.more, strict=True):
             x = torch.cat([x, position_channels(x.shape[2], x.shape[3], q)], 1)
             x = F.silu(film(norm(conv(x)), y))
@@ -139,7 +164,7 @@ class Encoder(nn.Module):
             told.append(self.local(h).chunk(2, 1))
         if self.arch.fine_channels:
             position = position_channels(2 * LATENT_ROWS, 2 * LATENT_COLUMNS, q)
-            h = F.silu(self.fine_hidden(torch.cat([levels[0], upsample(h), position], 1)))
+            h = F.silu(self.fine_hidden(torch.cat([levels[0], upsample(h), colour, position], 1)))
             told.append([F.pixel_unshuffle(part, 2) for part in self.fine(h).chunk(2, 1)])
         mean, log_precision = (torch.cat([part.flatten(1) for part in parts], 1) for parts in zip(*told, strict=True))
         # it begins with saying little
@@ -147,7 +172,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The log residual f on the log-polar map.
+    """The log residual f on the log-polar map: one map, and its change with the logarithm of the wavelength.
 
     f is led to zero at the outer edge, and its part that depends on phi to zero at the centre, where a map has no
     room for it.
@@ -161,14 +186,19 @@ class Decoder(nn.Module):
         self.arch = arch
         w, context = arch.width, WIDTH + arch.global_latents
         self.profile = nn.Linear(context, 24 * LATENT_ROWS)
-        inputs = (24 + arch.coarse_channels + _POSITION, w, w // 2 + arch.fine_channels + _POSITION, w // 2)
+        inputs = (24 + arch.coarse_channels + _POSITION, w, w // 2 + arch.structure_channels + _POSITION, w // 2)
         outputs = (w, w // 2, w // 2, w // 2)  # half the channels before the finer level, where they cost most
         self.convs = nn.ModuleList(DiscConv(a, b) for a, b in zip(inputs, outputs, strict=True))
         self.norms = nn.ModuleList(nn.GroupNorm(4, c) for c in outputs)
         self.films = nn.ModuleList(Film(c, context) for c in outputs)
         self.out = DiscConv(w // 2, 4)  # four values a cell: the map at twice the resolution
-        for name, weights in self.out.named_parameters():
-            nn.init.normal_(weights, 0, 0.01) if name == "weight" else nn.init.zeros_(weights)
+        self.colour = DiscConv(w // 2 + arch.colour_channels, _COLOUR_WIDTH)
+        self.slope = DiscConv(_COLOUR_WIDTH, 4)
+        # latents of colour that draw next to nothing at first are never told
+        for head, scale in ((self.out, 0.01), (self.slope, 0.25)):
+            nn.init.normal_(head.weight, 0, scale)
+            assert head.bias is not None
+            nn.init.zeros_(head.bias)
         r = node_radii()
         self.register_buffer("edge", outer_edge(r)[:, None], persistent=False)
         self.register_buffer("centre", (r**2 / (r**2 + 0.01))[:, None], persistent=False)
@@ -190,16 +220,17 @@ class Decoder(nn.Module):
         rows, columns = LATENT_ROWS, LATENT_COLUMNS
         profile = F.silu(self.profile(h)).view(-1, 24, rows, 1).expand(-1, -1, -1, columns)
         local = z[:, g:].reshape(-1, self.arch.local_channels, rows, columns)
-        coarse, fine = local.split([self.arch.coarse_channels, 4 * self.arch.fine_channels], 1)
+        parts = [self.arch.coarse_channels, 4 * self.arch.structure_channels, 4 * self.arch.colour_channels]
+        coarse, fine, colour = local.split(parts, 1)
         x = torch.cat([profile, coarse, position_channels(rows, columns, q)], 1)
         for level, (conv, norm, film) in enumerate(zip(self.convs, self.norms, self.films, strict=True)):
             if level == 2:
                 x = upsample(x)
                 where = position_channels(x.shape[2], x.shape[3], q)
-                # torch cannot differentiate the shuffling of no channels
-                x = torch.cat([x, F.pixel_shuffle(fine, 2), where] if self.arch.fine_channels else [x, where], 1)
+                x = torch.cat([x, *_finer(fine), where], 1)
             x = F.silu(film(norm(conv(x)), h))
-        f = F.pixel_shuffle(self.out(x), 2)[:, 0]
+        slope = self.slope(F.silu(self.colour(torch.cat([x, *_finer(colour)], 1))))
+        f = F.pixel_shuffle(self.out(x) + colour_step(y)[:, None, None, None] * slope, 2)[:, 0]
         f = self.arch.f_max * torch.tanh(f / self.arch.f_max) * self.edge
         ring = f.mean(2, keepdim=True)
         return ring + (f - ring) * self.centre

@@ -88,7 +88,8 @@ def joint_posterior(
 ) -> tuple[Tensor, Tensor]:
     """Product of what stamps say of the latents of one galaxy, and of the prior N(0, 1).
 
-    The noise of stamps is independent, so their likelihoods multiply (Wu & Goodman 2018, eq. 3).
+    The noise of stamps is independent, so their likelihoods multiply (Wu & Goodman 2018, eq. 3). That the encoder sees
+    each stamp beside the others (`skyloom.generators.cvae.encode`) makes this a guess, which refinement improves.
 
     Parameters
     ----------

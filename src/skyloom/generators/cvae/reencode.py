@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skyloom.generators.cvae.data import Stamps
+from skyloom.generators.cvae.encode import encode, referenced
 from skyloom.generators.cvae.frame import COLUMNS, ROWS
-from skyloom.generators.cvae.instrument import encoder_input
 from skyloom.generators.cvae.net import Decoder, Encoder
+from skyloom.generators.cvae.posterior import Galaxies
 
 if TYPE_CHECKING:
     from skyloom.stamps import Cutout
@@ -40,8 +41,9 @@ def reencoded_maps(encoder: Encoder, decoder: Decoder, stamps: Stamps) -> Tensor
     """
     maps = []
     for index in torch.arange(len(stamps)).split(BATCH):
-        y = stamps.features[index]
-        mean, _ = encoder(encoder_input(stamps, index), y)
+        alone = Galaxies.alone(len(index))
+        y = referenced(stamps.features[index], alone)
+        mean, _ = encode(encoder, stamps, index, alone, y=y)
         maps.append(decoder(mean, y))
     return torch.cat(maps)
 

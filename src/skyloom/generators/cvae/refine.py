@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skyloom.generators.cvae.data import Stamps
+from skyloom.generators.cvae.encode import referenced
 from skyloom.generators.cvae.images import model_images
 from skyloom.generators.cvae.instrument import Jitter, log_likelihood
 from skyloom.generators.cvae.net import Decoder
@@ -63,7 +64,7 @@ def refined_posterior(
     """
     if not steps:
         return posterior
-    start, y = posterior[0].detach(), stamps.features[index]
+    start, y = posterior[0].detach(), referenced(stamps.features[index], galaxies)
     inverse = torch.exp(-posterior[1].detach()) - 1  # what the stamps add to the prior's precision
     with torch.inference_mode(False), torch.enable_grad():
         mean = start.clone().requires_grad_(True)

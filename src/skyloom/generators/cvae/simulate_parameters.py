@@ -30,6 +30,7 @@ __all__ = [
     "Parameters",
     "barred_share",
     "draw_parameters",
+    "drawn_redshifts",
 ]
 
 MAX_ARMS = 4
@@ -99,6 +100,15 @@ def barred_share(redshift: Tensor) -> Tensor:
     return _interpolate(redshift, BARRED_SHARE)
 
 
+def drawn_redshifts(redshift: Tensor) -> Tensor:
+    """Redshifts (B,) with what is unknown, NaN, drawn from a log-normal of median 0.9 and width 0.7.
+
+    That is about what deep fields hold. Random numbers are torch's global ones.
+    """
+    anywhere = torch.exp(0.7 * torch.randn(len(redshift)) - 0.1).clamp(0.02, 5.0)
+    return torch.where(torch.isfinite(redshift), redshift.clamp(0.0, 8.0), anywhere)
+
+
 def draw_parameters(sersic_n: Tensor, q: Tensor, redshift: Tensor | None = None) -> Parameters:
     """Draw what galaxies are made of.
 
@@ -106,8 +116,7 @@ def draw_parameters(sersic_n: Tensor, q: Tensor, redshift: Tensor | None = None)
     ----------
     sersic_n, q : Tensor, shape (B,)
     redshift : Tensor, shape (B,), optional
-        NaN, or None for all, where unknown: drawn from a log-normal of median 0.9 and width 0.7, about what deep fields
-        hold.
+        NaN, or None for all, where unknown: `drawn_redshifts`.
 
     Returns
     -------
@@ -115,8 +124,7 @@ def draw_parameters(sersic_n: Tensor, q: Tensor, redshift: Tensor | None = None)
         Random numbers are torch's global ones.
     """
     b = len(q)
-    anywhere = torch.exp(0.7 * torch.randn(b) - 0.1).clamp(0.02, 5.0)
-    z = anywhere if redshift is None else torch.where(torch.isfinite(redshift), redshift.clamp(0.0, 8.0), anywhere)
+    z = drawn_redshifts(torch.full((b,), torch.nan) if redshift is None else redshift)
     disc = _happens(0.04 + 0.93 * torch.sigmoid((2.5 - sersic_n) / 0.35))
     irregular = disc * _happens(_interpolate(z, _IRREGULAR_SHARE))
     spiral = disc * (1 - irregular) * _happens(_interpolate(z, _SPIRAL_SHARE))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skyloom.generators.cvae.frame import R0, R_MAX
+from skyloom.generators.cvae.frame import R0, R_MAX, outer_edge
 from skyloom.generators.cvae.simulate_fields import PHI, RADII
 from skyloom.physics.sersic import sersic_b, sersic_surface_brightness
 
@@ -57,7 +57,7 @@ def faintness_taper(sersic_n: Tensor) -> Tensor:
     Out there f means nothing and would only cost a network capacity.
     """
     light = sersic_surface_brightness(sersic_n[:, None, None], RADII + 0 * PHI)
-    return light / (light + 0.002) * torch.sigmoid((3.95 - RADII) / 0.25)
+    return light / (light + 0.002) * outer_edge(RADII)
 
 
 def without_sersic(f: Tensor, sersic_n: Tensor) -> Tensor:

@@ -17,14 +17,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from skyloom.errors import TrainingError
 from skyloom.generators.cvae.data import Stamps
+from skyloom.generators.cvae.encode import encode, referenced
 from skyloom.generators.cvae.evidence import evidence_gain, kl_divergence
-from skyloom.generators.cvae.features import FEATURES, OPTIONAL, hide
+from skyloom.generators.cvae.features import FEATURES, OPTIONAL, STEP, hide
 from skyloom.generators.cvae.images import model_images
-from skyloom.generators.cvae.instrument import Jitter, encoder_input, log_likelihood
+from skyloom.generators.cvae.instrument import Jitter, log_likelihood
 from skyloom.generators.cvae.net import Architecture, Decoder, Encoder
 from skyloom.generators.cvae.posterior import Galaxies, joint_posterior
 from skyloom.generators.cvae.psf_error import jittered
@@ -69,7 +70,7 @@ class TrainingConfig:
 
     steps: int = 3000
     batch: int = 16
-    bands: int = 2
+    bands: int = 3
     learning_rate: float = 1.5e-3
     weight_decay: float = 1e-3
     beta: float = 0.5
@@ -106,6 +107,9 @@ class Trainer:
         self.galaxies = Galaxies.of(train)
         torch.manual_seed(seed_of(config.seed, -1))
         self.encoder, self.decoder = Encoder(config.architecture), Decoder(config.architecture)
+        if not referenced(train.features, self.galaxies)[:, STEP].any():  # nobody tells of colour
+            for weights in self.decoder.slope.parameters():
+                nn.init.zeros_(weights)
         self.average = copy.deepcopy(self._nets().state_dict())
         self.best: tuple[float, dict[str, Tensor]] | None = None
         self.optimiser = torch.optim.AdamW(
@@ -159,10 +163,10 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         jitter = Jitter(stamps.q[galaxies.first]).spread(galaxies.row, galaxies.frame)
-        y = _hide(stamps.features, galaxies, config.unknown)
         seen = torch.rand(galaxies.count)[galaxies.row] >= config.unseen
         seen[galaxies.first] = True
-        told = self.encoder(encoder_input(stamps, index, jitter, config.noise), y)
+        y = referenced(_hide(stamps.features, galaxies, config.unknown), galaxies, seen)
+        told = encode(self.encoder, stamps, index, galaxies, jitter, y, noise=config.noise, seen=seen)
         mean, log_variance = joint_posterior(told[0], told[1], galaxies, seen)
         z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
         model = model_images(self.decoder, seen_through, index, z[galaxies.row], y, jitter)

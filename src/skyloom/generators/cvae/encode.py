@@ -1,0 +1,143 @@
+"""What the encoder is shown of a stamp beside the galaxy's other stamps, so that it can tell of colour."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from skyloom.generators.cvae.data import Stamps
+from skyloom.generators.cvae.features import FEATURES, REFERENCE, STEP, set_step, wavelength_known, without_band
+from skyloom.generators.cvae.instrument import Jitter, encoder_input
+from skyloom.generators.cvae.net import Encoder
+from skyloom.generators.cvae.posterior import Galaxies
+
+__all__ = ["colour_channels", "encode", "prior_features", "referenced"]
+
+_WAVELENGTH = FEATURES.index("wavelength")
+_LEAST_STEP = 0.15  # in wavelength, against which a difference of structure is not taken for colour
+
+
+def referenced(y: Tensor, galaxies: Galaxies, seen: Tensor | None = None) -> Tensor:
+    """Features of stamps whose galaxies' latents are defined at the mean wavelength of their stamps.
+
+    There, what the stamps tell of structure and of its slope is independent, as the posterior's latents are; a stamp by
+    itself tells nothing of the slope.
+
+    Parameters
+    ----------
+    y : Tensor, shape (B, WIDTH)
+    galaxies : Galaxies
+        Of the stamps.
+    seen : bool Tensor, shape (B,), optional
+        Stamps that count for the mean; all when left out.
+
+    Returns
+    -------
+    Tensor, shape (B, WIDTH)
+    """
+    counts = wavelength_known(y).to(y)
+    if seen is not None:
+        counts = counts * seen
+    mean = galaxies.total(counts * y[:, _WAVELENGTH]) / galaxies.total(counts).clamp(min=1.0)
+    y = y.clone()
+    set_step(y, mean[galaxies.row])
+    return y
+
+
+def prior_features(y: Tensor, galaxies: Galaxies) -> Tensor:
+    """What the prior of galaxies' latents is told.
+
+    Parameters
+    ----------
+    y : Tensor, shape (B, WIDTH)
+        Of stamps.
+    galaxies : Galaxies
+        Of the stamps.
+
+    Returns
+    -------
+    Tensor, shape (galaxies.count, WIDTH)
+        The mean of the stamps', without what differs between bands but for the wavelength at which the latents are
+        defined: `STEP` is its distance from `REFERENCE`, as `referenced` chooses it.
+    """
+    shared = without_band(galaxies.mean(y))
+    steps = referenced(y, galaxies)[:, STEP]
+    known = wavelength_known(y).to(y)
+    number = galaxies.total(known).clamp(min=1.0)
+    shared[:, STEP] = galaxies.total(known * (y[:, _WAVELENGTH] - steps - REFERENCE)) / number
+    return shared
+
+
+def encode(
+    encoder: Encoder,
+    stamps: Stamps,
+    index: Tensor,
+    galaxies: Galaxies,
+    frames: Jitter | None = None,
+    y: Tensor | None = None,
+    *,
+    noise: float = 0.0,
+    seen: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """What each stamp says of its galaxy's latents.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    stamps : Stamps
+    index : Tensor of int, shape (B,)
+    galaxies : Galaxies
+        Of these stamps.
+    frames : Jitter, optional
+    y : Tensor, shape (B, WIDTH), optional
+        `referenced` features; those of the stamps when left out.
+    noise : float
+        See `encoder_input`.
+    seen : bool Tensor, shape (B,), optional
+        Stamps that the others may be compared with; all when left out.
+
+    Returns
+    -------
+    mean, log_variance : Tensor, shape (B, latents)
+        To be multiplied by `joint_posterior`.
+    """
+    y = referenced(stamps.features[index], galaxies, seen) if y is None else y
+    x = encoder_input(stamps, index, frames, noise)
+    told: tuple[Tensor, Tensor] = encoder(torch.cat([x, colour_channels(x, y, galaxies, seen)], 1), y)
+    return told
+
+
+def colour_channels(x: Tensor, y: Tensor, galaxies: Galaxies, seen: Tensor | None = None) -> Tensor:
+    """How a stamp's structure differs from the mean of its galaxy's stamps, a step of wavelength.
+
+    The slope of a straight line through points (x_i, f_i) is the mean of (f_i - <f>) / (x_i - <x>) weighted by
+    (x_i - <x>)^2: so each stamp can speak for itself, and as loudly as the other channel says. Here the means are only
+    about the same: that of f counts bright pixels more and masked ones not at all, that of x does not.
+
+    Parameters
+    ----------
+    x : Tensor, shape (B, C, ROWS, COLUMNS)
+        Of `encoder_input`.
+    y : Tensor, shape (B, WIDTH)
+        `referenced` features.
+    galaxies : Galaxies
+        Of the stamps.
+    seen : bool Tensor, shape (B,), optional
+        Stamps that count for the mean.
+
+    Returns
+    -------
+    Tensor, shape (B, 2, ROWS, COLUMNS)
+        The stamp's own slope, and its distance in wavelength from the mean; both 0 for a galaxy's only stamp, and where
+        the wavelength is not known.
+    """
+    counts = wavelength_known(y).to(y)
+    if seen is not None:
+        counts = counts * seen
+    offset = y[:, STEP] * counts
+    weight = x[:, 3] * (0.1 + x[:, 2].clamp(min=0)) * counts[:, None, None]
+    total = galaxies.mean(weight)[galaxies.row].clamp(min=1e-6)
+    apart = x[:, 1] - galaxies.mean(weight * x[:, 1])[galaxies.row] / total
+    step = (offset / (offset**2 + _LEAST_STEP**2))[:, None, None]
+    slope = (apart * step * x[:, 3]).clamp(-3, 3)
+    return torch.stack([slope, offset[:, None, None].expand_as(slope)], 1)
