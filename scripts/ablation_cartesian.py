@@ -116,8 +116,8 @@ class CartesianDecoder(nn.Module):
         self.films = nn.ModuleList(Film(c, context) for c in outputs)
         self.out = nn.Conv2d(w // 2, 4, 3, padding=1)
         self.colour = nn.Conv2d(w // 2 + arch.colour_channels, _COLOUR_WIDTH, 3, padding=1)
-        self.slope = nn.Conv2d(_COLOUR_WIDTH, 4, 3, padding=1)
-        for head, scale in ((self.out, 0.01), (self.slope, 0.25)):
+        self.slope = nn.Conv2d(_COLOUR_WIDTH, 1, 3, padding=1)
+        for head, scale in ((self.out, 0.01), (self.slope, 0.125)):
             nn.init.normal_(head.weight, 0, scale)
             nn.init.zeros_(head.bias)
         r = torch.linalg.vector_norm(nodes(), dim=-1)
@@ -138,7 +138,7 @@ class CartesianDecoder(nn.Module):
                 x = _placed(torch.cat([_upsampled(x), F.pixel_shuffle(fine, 2)], 1))
             x = F.silu(film(norm(conv(x)), h))
         slope = self.slope(F.silu(self.colour(torch.cat([x, F.pixel_shuffle(colour, 2)], 1))))
-        f = F.pixel_shuffle(self.out(x) + colour_step(y)[:, None, None, None] * slope, 2)[:, 0]
+        f = F.pixel_shuffle(self.out(x), 2)[:, 0] + colour_step(y)[:, None, None] * _upsampled(slope)[:, 0]
         return self.arch.f_max * torch.tanh(f / self.arch.f_max) * self.edge
 
 

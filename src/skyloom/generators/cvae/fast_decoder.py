@@ -74,9 +74,10 @@ class FastDecoder:
         x = self._convs[2](padded(modulated(x, self._groups[2], modulations[2])))
         x = modulated(x, self._groups[3], modulations[3])
         slope = self._slope(padded(F.silu(self._colour(padded(torch.cat([x, colour], 3))), inplace=True)))
-        x = torch.addcmul(self._out(padded(x)), slope, colour_step(y)[:, None, None, None])
+        x = self._out(padded(x))
         rows, columns = x.shape[1:3]
         f = x.view(b, rows, columns, 2, 2).permute(0, 1, 3, 2, 4).reshape(b, 2 * rows, 2 * columns)
+        f = torch.addcmul(f, upsampled(slope)[..., 0], colour_step(y)[:, None, None])
         f_max = self._arch.f_max
         f = torch.tanh(f / f_max).mul_(self._edge * f_max)
         ring = f.mean(2, keepdim=True)

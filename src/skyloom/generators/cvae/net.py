@@ -193,9 +193,9 @@ class Decoder(nn.Module):
         self.films = nn.ModuleList(Film(c, context) for c in outputs)
         self.out = DiscConv(w // 2, 4)  # four values a cell: the map at twice the resolution
         self.colour = DiscConv(w // 2 + arch.colour_channels, _COLOUR_WIDTH)
-        self.slope = DiscConv(_COLOUR_WIDTH, 4)
+        self.slope = DiscConv(_COLOUR_WIDTH, 1)  # brought to twice the resolution linearly: colour is smooth
         # latents of colour that draw next to nothing at first are never told
-        for head, scale in ((self.out, 0.01), (self.slope, 0.25)):
+        for head, scale in ((self.out, 0.01), (self.slope, 0.125)):
             nn.init.normal_(head.weight, 0, scale)
             assert head.bias is not None
             nn.init.zeros_(head.bias)
@@ -230,7 +230,7 @@ class Decoder(nn.Module):
                 x = torch.cat([x, *_finer(fine), where], 1)
             x = F.silu(film(norm(conv(x)), h))
         slope = self.slope(F.silu(self.colour(torch.cat([x, *_finer(colour)], 1))))
-        f = F.pixel_shuffle(self.out(x) + colour_step(y)[:, None, None, None] * slope, 2)[:, 0]
+        f = F.pixel_shuffle(self.out(x), 2)[:, 0] + colour_step(y)[:, None, None] * upsample(slope)[:, 0]
         f = self.arch.f_max * torch.tanh(f / self.arch.f_max) * self.edge
         ring = f.mean(2, keepdim=True)
         return ring + (f - ring) * self.centre

@@ -111,8 +111,8 @@ def bar_strength(f: Tensor) -> Tensor:
 
     A2 = 2 |c2| / c0 of exp f around each circle, outside the core about that of the light, the Sersic being circular
     here (as Diaz-Garcia et al. 2016, A&A 587, A160, take it from the light). A bar ends where the vector sum of m = 2
-    over all radii inside falls below 0.95 of the sum of lengths: its angle has turned by some 20 degrees. It counts if it
-    reaches 0.35 half-light radii; 0 if not. Arms that wind give little, ovals what they have.
+    over all radii inside falls below 0.95 of the sum of lengths: its angle has turned by some 20 degrees. It counts
+    if it reaches 0.35 half-light radii; 0 if not. Arms that wind give little, ovals what they have.
 
     Parameters
     ----------
