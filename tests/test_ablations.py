@@ -15,7 +15,7 @@ from skyloom.cutouts.hdf5 import write_cutouts
 from skyloom.generators.cvae import instrument, train
 from skyloom.generators.cvae.data import Stamps
 from skyloom.generators.cvae.evidence import evidence_gain
-from skyloom.generators.cvae.features import WIDTH
+from skyloom.generators.cvae.features import STEP, WIDTH
 from skyloom.generators.cvae.net import Architecture, Encoder
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.train import Trainer, TrainingConfig
@@ -105,7 +105,9 @@ def test_without_conditions_the_networks_cannot_tell_galaxies_apart(script, stam
     variants.VARIANTS["no_conditions"].wire(trainer)
     trainer.run()
     z = torch.zeros(2, trainer.decoder.arch.latents)
-    found = trainer.decoder(z, torch.randn(2, WIDTH))
+    y = torch.randn(2, WIDTH)
+    y[:, STEP] = 0.5  # between the bands of one galaxy, which stays
+    found = trainer.decoder(z, y)
     assert float(found.detach().abs().max()) > 0
     torch.testing.assert_close(found[0], found[1])
 
