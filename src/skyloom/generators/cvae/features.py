@@ -37,8 +37,8 @@ STEP = len(FEATURES) + len(OPTIONAL)
 what the prior is told, of that wavelength from `REFERENCE`."""
 WIDTH = STEP + 1
 REFERENCE = 1.5
-"""That wavelength where no stamps choose it: 2.4 micron, scaled; of the galaxies `cosmos` was trained on half have theirs
-at longer ones."""
+"""That wavelength where no stamps choose it: 2.4 micron, scaled; half of the galaxies `cosmos` was trained on have
+theirs at longer ones."""
 
 _SCALE: dict[str, tuple[float, float]] = {  # centre, width; logarithms where marked below
     "sersic_n": (0.2, 0.6),
