@@ -60,15 +60,16 @@ def map_statistics(maps: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     -------
     dict of str to ndarray, shape (N,)
         ``ring``, ``chirality``, ``abs_chirality``, ``strongest`` and ``m1`` to ``m4`` as
-        `skyloom.validate.coherence.mode_statistics` defines them, of `in_log_radius`; ``rms`` of f there; ``pitch``
-        (degrees) and ``bar`` (strength). NaN where a map has no structure, or nothing measures it.
+        `skyloom.validate.coherence.mode_statistics` defines them, of `in_log_radius`; ``rms`` of f there
+        about its mean; ``pitch`` (degrees) and ``bar`` (strength). NaN where a map has no structure, or nothing
+        measures it.
     """
     even = in_log_radius(maps)
     rows = [mode_statistics(log_polar_modes(field)) for field in even]
     found = {
         name: np.array([row.get(f"coherence_{name}", np.nan) for row in rows], dtype=np.float64) for name in COHERENCE
     }
-    found["rms"] = np.sqrt((even**2).mean((1, 2))) if len(even) else np.empty(0)
+    found["rms"] = even.std((1, 2)) if len(even) else np.empty(0)  # a constant is flux, which an encoder leaves open
     return found | {"pitch": _structure("measured_pitch", maps), "bar": _structure("bar_strength", maps)}
 
 

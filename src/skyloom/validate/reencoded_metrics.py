@@ -44,7 +44,7 @@ def reencoded_metrics() -> list[Metric]:
                 label=f"re-encoded {label}",
                 group=GROUP,
             )
-            for name, label in {**COHERENCE, "rms": "amplitude (rms of f)"}.items()
+            for name, label in {**COHERENCE, "rms": "amplitude (rms of f about its mean)"}.items()
         ),
         Metric(
             "reencoded_coherence",
