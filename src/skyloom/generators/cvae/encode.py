@@ -35,12 +35,9 @@ def referenced(y: Tensor, galaxies: Galaxies, seen: Tensor | None = None) -> Ten
     -------
     Tensor, shape (B, WIDTH)
     """
-    counts = wavelength_known(y).to(y)
-    if seen is not None:
-        counts = counts * seen
-    mean = galaxies.total(counts * y[:, _WAVELENGTH]) / galaxies.total(counts).clamp(min=1.0)
+    reference, _ = _reference(y, galaxies, _counted(y, seen))
     y = y.clone()
-    set_step(y, mean[galaxies.row])
+    set_step(y, reference[galaxies.row])
     return y
 
 
@@ -61,10 +58,8 @@ def prior_features(y: Tensor, galaxies: Galaxies) -> Tensor:
         defined: `STEP` is its distance from `REFERENCE`, as `referenced` chooses it.
     """
     shared = without_band(galaxies.mean(y))
-    steps = referenced(y, galaxies)[:, STEP]
-    known = wavelength_known(y).to(y)
-    number = galaxies.total(known).clamp(min=1.0)
-    shared[:, STEP] = galaxies.total(known * (y[:, _WAVELENGTH] - steps - REFERENCE)) / number
+    reference, known = _reference(y, galaxies, _counted(y))
+    shared[:, STEP] = (reference - REFERENCE) * known
     return shared
 
 
@@ -131,9 +126,7 @@ def colour_channels(x: Tensor, y: Tensor, galaxies: Galaxies, seen: Tensor | Non
         The stamp's own slope, and its distance in wavelength from the mean; both 0 for a galaxy's only stamp, and where
         the wavelength is not known.
     """
-    counts = wavelength_known(y).to(y)
-    if seen is not None:
-        counts = counts * seen
+    counts = _counted(y, seen)
     offset = y[:, STEP] * counts
     weight = x[:, 3] * (0.1 + x[:, 2].clamp(min=0)) * counts[:, None, None]
     total = galaxies.mean(weight)[galaxies.row].clamp(min=1e-6)
@@ -141,3 +134,15 @@ def colour_channels(x: Tensor, y: Tensor, galaxies: Galaxies, seen: Tensor | Non
     step = (offset / (offset**2 + _LEAST_STEP**2))[:, None, None]
     slope = (apart * step * x[:, 3]).clamp(-3, 3)
     return torch.stack([slope, offset[:, None, None].expand_as(slope)], 1)
+
+
+def _counted(y: Tensor, seen: Tensor | None = None) -> Tensor:
+    """1 for stamps of known wavelength that are seen, 0 for others, shape (B,)."""
+    known = wavelength_known(y)
+    return (known if seen is None else known & seen).to(y)
+
+
+def _reference(y: Tensor, galaxies: Galaxies, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean scaled wavelength of the stamps that count, and whether a galaxy has any; shape (galaxies.count,)."""
+    number = galaxies.total(counts)
+    return galaxies.total(counts * y[:, _WAVELENGTH]) / number.clamp(min=1.0), number > 0

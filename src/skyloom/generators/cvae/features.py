@@ -76,15 +76,20 @@ def condition_features(conditions: Conditions) -> Tensor:
         unknown = np.isnan(x)
         values[:, column] = np.where(unknown, 0.0, x)
         if name in OPTIONAL:
-            values[:, len(FEATURES) + OPTIONAL.index(name)] = unknown
+            values[:, _flag(name)] = unknown
     features = torch.from_numpy(values.astype(np.float32))
     set_step(features, REFERENCE)
     return features
 
 
+def _flag(name: str) -> int:
+    """Column that says of an optional input whether it is unknown."""
+    return len(FEATURES) + OPTIONAL.index(name)
+
+
 def wavelength_known(y: Tensor) -> Tensor:
     """Whether it is, bool, shape (N,)."""
-    return y[:, len(FEATURES) + OPTIONAL.index("wavelength")] < 0.5
+    return y[:, _flag("wavelength")] < 0.5
 
 
 def set_step(y: Tensor, reference: Tensor | float) -> None:
@@ -95,7 +100,7 @@ def set_step(y: Tensor, reference: Tensor | float) -> None:
 def hide(y: Tensor, name: str, rows: Tensor) -> None:
     """Make an optional condition unknown, in place, for some rows (a bool Tensor of shape (N,))."""
     y[rows, FEATURES.index(name)] = 0.0
-    y[rows, len(FEATURES) + OPTIONAL.index(name)] = 1.0
+    y[rows, _flag(name)] = 1.0
     if name == "wavelength":
         y[rows, STEP] = 0.0
 
@@ -116,7 +121,7 @@ def with_wavelength(y: Tensor, wavelength: Tensor) -> Tensor:
     y = without_band(y)
     centre, width = _SCALE["wavelength"]
     y[:, FEATURES.index("wavelength")] = ((torch.log(wavelength) - centre) / width).clamp(-3, 3)
-    y[:, len(FEATURES) + OPTIONAL.index("wavelength")] = 0.0
+    y[:, _flag("wavelength")] = 0.0
     set_step(y, REFERENCE)
     return y
 
@@ -151,5 +156,5 @@ def known_values(features: Tensor, name: str) -> Tensor:
         x = torch.expm1(x)
     if name not in OPTIONAL:
         return x
-    unknown = features[:, len(FEATURES) + OPTIONAL.index(name)] > 0.5
+    unknown = features[:, _flag(name)] > 0.5
     return torch.where(unknown, torch.full_like(x, torch.nan), x)
