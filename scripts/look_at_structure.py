@@ -19,12 +19,12 @@ from torch import Tensor
 
 import skyloom
 from skyloom.generators.cvae.data import Stamps, usable
-from skyloom.generators.cvae.frame import R0, map_coordinates, node_radii
-from skyloom.generators.cvae.instrument import CORE, GridGeometry, residual_grid
+from skyloom.generators.cvae.frame import R0, map_coordinates, node_radii, without_cusp
+from skyloom.generators.cvae.instrument import GridGeometry, residual_grid
+from skyloom.generators.cvae.projection import without_sersic
 from skyloom.generators.cvae.reencode import reencoded_maps
 from skyloom.generators.cvae.simulate import build_components, shade, simulate_structure
 from skyloom.generators.cvae.simulate_parameters import barred_share, draw_parameters
-from skyloom.generators.cvae.simulate_projection import without_sersic
 from skyloom.generators.cvae.structure import bar_strength, measured_pitch, strongest_mode
 from skyloom.physics.sersic import sersic_surface_brightness
 
@@ -40,7 +40,7 @@ def sky(f: Tensor, sersic_n: Tensor, q: Tensor) -> Tensor:
     r = points.norm(dim=-1)
     light = sersic_surface_brightness(sersic_n[:, None, None], r.clamp(min=0.06))
     flat = map_coordinates(points)
-    grid = GridGeometry(torch.hypot(r, torch.tensor(CORE)), flat, torch.sigmoid((4.1 - r) / 0.08))
+    grid = GridGeometry(without_cusp(r), flat, torch.sigmoid((4.1 - r) / 0.08))
     return light + residual_grid(f, grid, sersic_n)
 
 

@@ -145,11 +145,14 @@ def test_the_brighter_stamp_counts_more():
     x, y = _shown([0.0, 1.0], [-1.0, 1.0])
     x[1, 2] = 3.0  # three times the signal to noise
     galaxies = _one_galaxy(2)
-    slope = colour_channels(x, referenced(y, galaxies), galaxies)[:, 0]
-    assert 0.1 < float(slope[1].mean()) < 0.4 < float(slope[0].mean()) < 1.0
+    slope, offset = colour_channels(x, referenced(y, galaxies), galaxies).unbind(1)
+    weights = 0.1 + x[:, 2].mean((1, 2))
+    np.testing.assert_allclose(slope.mean((1, 2)), 0.5, atol=0.06)  # either way, of the line through both
+    apart = offset.mean((1, 2))
+    assert float(apart[1]) == pytest.approx(-float(apart[0] * weights[0] / weights[1]), rel=1e-4)
     x[0, 3] = 0.0  # masked: what is left has nothing to differ from
-    slope = colour_channels(x, referenced(y, galaxies), galaxies)[:, 0]
-    assert float(slope.abs().max()) < 1e-6
+    slope, offset = colour_channels(x, referenced(y, galaxies), galaxies).unbind(1)
+    assert float(slope.abs().max()) < 1e-6 and float(offset[1].abs().max()) < 1e-6
 
 
 def _pairs(count=2):

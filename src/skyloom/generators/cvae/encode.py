@@ -106,8 +106,8 @@ def colour_channels(x: Tensor, y: Tensor, galaxies: Galaxies, seen: Tensor | Non
     """How a stamp's structure differs from the mean of its galaxy's stamps, a step of wavelength.
 
     The slope of a straight line through points (x_i, f_i) is the mean of (f_i - <f>) / (x_i - <x>) weighted by
-    (x_i - <x>)^2: so each stamp can speak for itself, and as loudly as the other channel says. Here the means are only
-    about the same: that of f counts bright pixels more and masked ones not at all, that of x does not.
+    (x_i - <x>)^2: so each stamp can speak for itself, and as loudly as the other channel says. Where a stamp shows
+    nothing at a node (masked, or fainter than the noise) it counts less in both means there.
 
     Parameters
     ----------
@@ -123,17 +123,19 @@ def colour_channels(x: Tensor, y: Tensor, galaxies: Galaxies, seen: Tensor | Non
     Returns
     -------
     Tensor, shape (B, 2, ROWS, COLUMNS)
-        The stamp's own slope, and its distance in wavelength from the mean; both 0 for a galaxy's only stamp, and where
-        the wavelength is not known.
+        The stamp's own slope, and its distance in wavelength from the mean, node by node; both 0 for a galaxy's only
+        stamp, and where the wavelength is not known.
     """
-    counts = _counted(y, seen)
-    offset = y[:, STEP] * counts
-    weight = x[:, 3] * (0.1 + x[:, 2].clamp(min=0)) * counts[:, None, None]
-    total = galaxies.mean(weight)[galaxies.row].clamp(min=1e-6)
-    apart = x[:, 1] - galaxies.mean(weight * x[:, 1])[galaxies.row] / total
-    step = (offset / (offset**2 + _LEAST_STEP**2))[:, None, None]
-    slope = (apart * step * x[:, 3]).clamp(-3, 3)
-    return torch.stack([slope, offset[:, None, None].expand_as(slope)], 1)
+    counts = _counted(y, seen)[:, None, None]
+    weight = x[:, 3] * (0.1 + x[:, 2].clamp(min=0)) * counts
+    total = galaxies.mean(weight).clamp(min=1e-6)
+
+    def from_mean(values: Tensor) -> Tensor:
+        return (values - (galaxies.mean(weight * values) / total)[galaxies.row]) * counts
+
+    offset = from_mean(y[:, STEP, None, None].expand_as(weight))
+    slope = (from_mean(x[:, 1]) * offset / (offset**2 + _LEAST_STEP**2) * x[:, 3]).clamp(-3, 3)
+    return torch.stack([slope, offset], 1)
 
 
 def _counted(y: Tensor, seen: Tensor | None = None) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 __all__ = [
     "COLUMNS",
+    "CORE",
     "R0",
     "ROWS",
     "R_MAX",
@@ -24,6 +25,7 @@ __all__ = [
     "outer_edge",
     "sample_map",
     "turned_maps",
+    "without_cusp",
 ]
 
 ROWS, COLUMNS = 32, 64
@@ -31,6 +33,8 @@ R_MAX = 4.5
 """Outer radius of the map, half-light radii."""
 R0 = 0.3
 """Below this radius the radial spacing turns from logarithmic to even, half-light radii."""
+CORE = 0.2
+"""Radius within which the residual has no cusp, half-light radii; the grid's pixels are 0.09."""
 _SPAN = math.log1p(R_MAX / R0)
 
 
@@ -50,6 +54,15 @@ def nodes(rows: int = ROWS, columns: int = COLUMNS) -> Tensor:
 def outer_edge(r: Tensor) -> Tensor:
     """The factor, 1 to 0, with which f ends at the outer edge; r in half-light radii."""
     return torch.sigmoid((3.5 - r) / 0.25)
+
+
+def without_cusp(r: Tensor) -> Tensor:
+    """The radius at which the residual takes the Sersic, ``sqrt(r^2 + CORE^2)``, half-light radii.
+
+    The residual must be smooth where the Sersic has its cusp; and as it is less than the Sersic there, it cannot make
+    the galaxy negative.
+    """
+    return torch.hypot(r, torch.full_like(r, CORE))
 
 
 def map_coordinates(points: Tensor) -> Tensor:

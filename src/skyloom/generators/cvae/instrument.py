@@ -15,13 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skyloom.generators.cvae.data import Stamps
-from skyloom.generators.cvae.frame import map_coordinates, nodes, sample_map
+from skyloom.generators.cvae.frame import map_coordinates, nodes, sample_map, without_cusp
 from skyloom.generators.cvae.likelihood import Likelihood, log_likelihood
 from skyloom.physics.draw_arrays import draw_arrays
 from skyloom.physics.sersic import sersic_surface_brightness
 
 __all__ = [
-    "CORE",
     "GridGeometry",
     "Jitter",
     "Likelihood",
@@ -31,10 +30,6 @@ __all__ = [
     "observe",
     "residual_grid",
 ]
-
-
-CORE = 0.2
-"""Radius within which the residual has no cusp, half-light radii; the grid's pixels are 0.09."""
 
 
 class Jitter:
@@ -110,8 +105,7 @@ class GridGeometry:
     Parameters
     ----------
     radius : Tensor, shape (1 or B, G, G)
-        At which the Sersic is taken, half-light radii: ``sqrt(r^2 + CORE^2)``. R must be smooth where the Sersic has
-        its cusp; and as it is less than the Sersic there, R cannot make the galaxy negative.
+        At which the Sersic is taken, half-light radii: `skyloom.generators.cvae.frame.without_cusp`.
     coordinates : Tensor, shape (1 or B, G, G, 2)
         On the map.
     window : Tensor, shape (1 or B, G, G)
@@ -128,14 +122,14 @@ class GridGeometry:
         r = torch.hypot(points[..., 0], points[..., 1])
         window = torch.sigmoid((4.1 - r) / 0.08) * (r < 4.45)
         return cls(
-            torch.hypot(r, torch.full_like(r, CORE)),
+            without_cusp(r),
             map_coordinates(points if jitter is None else jitter.forward(points)),
             window,
         )
 
 
 def residual_grid(f: Tensor, grid: GridGeometry, sersic_n: Tensor) -> Tensor:
-    """The learned residual R = S (exp f - 1) on the canonical grid, S without its cusp (`CORE`).
+    """The learned residual R = S (exp f - 1) on the canonical grid, S without its cusp.
 
     Parameters
     ----------

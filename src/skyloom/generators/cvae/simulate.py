@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from skyloom.generators.cvae.frame import R0
+from skyloom.generators.cvae.projection import without_sersic
 from skyloom.generators.cvae.simulate_colour import REFERENCE, contrast, dust_curve
 from skyloom.generators.cvae.simulate_fields import RADII, random_field, uniform
 from skyloom.generators.cvae.simulate_inclined import edge_on_stars, screen
@@ -31,7 +32,6 @@ from skyloom.generators.cvae.simulate_parts import (
     ring,
     tail,
 )
-from skyloom.generators.cvae.simulate_projection import without_sersic
 from skyloom.physics.sersic import sersic_surface_brightness
 
 __all__ = ["Components", "build_components", "random_wavelengths", "shade", "simulate_structure"]

@@ -12,9 +12,9 @@ from skyloom.generators.cvae.features import known_values
 from skyloom.generators.cvae.instrument import GridGeometry, Jitter, grid_points, observe, residual_grid
 from skyloom.generators.cvae.noise_filter import correlated_noise
 from skyloom.generators.cvae.posterior import Galaxies
+from skyloom.generators.cvae.projection import without_sersic
 from skyloom.generators.cvae.simulate import build_components, random_wavelengths, shade
-from skyloom.generators.cvae.simulate_parameters import draw_parameters
-from skyloom.generators.cvae.simulate_projection import without_sersic
+from skyloom.generators.cvae.simulate_parameters import draw_parameters, drawn_redshifts
 
 __all__ = ["with_simulated_structure"]
 
@@ -28,8 +28,8 @@ def with_simulated_structure(stamps: Stamps, galaxies: Galaxies, count: int, bri
     stamps : Stamps
         In the order of their galaxies.
     galaxies : Galaxies
-        Which of the stamps show one galaxy: these share their structure, coloured by their wavelengths (rest frame
-        where the redshift is known).
+        Which of the stamps show one galaxy: these share their structure, coloured by their wavelengths in the rest
+        frame; an unknown redshift is drawn.
     count : int
     brighter : float
         Simulated stamps have up to so many times less noise than the real ones, evenly in the logarithm.
@@ -72,9 +72,9 @@ def with_simulated_structure(stamps: Stamps, galaxies: Galaxies, count: int, bri
 def _structure(stamps: Stamps, member: Tensor, first: Tensor) -> Tensor:
     """Maps f of the first rows: parts of each galaxy's first row, colour and projection of each row."""
     first = first[: int(member.max()) + 1]
-    redshift = known_values(stamps.features, "redshift")
-    components = build_components(draw_parameters(stamps.sersic_n[first], stamps.q[first], redshift[first]))
+    redshift = drawn_redshifts(known_values(stamps.features[first], "redshift"))
+    components = build_components(draw_parameters(stamps.sersic_n[first], stamps.q[first], redshift))
     rows = torch.arange(len(member))
-    wavelength = known_values(stamps.features[rows], "wavelength") / 1000 / (1 + redshift[rows].nan_to_num(0.0))
+    wavelength = known_values(stamps.features[rows], "wavelength") / 1000 / (1 + redshift[member])
     wavelength = torch.where(torch.isfinite(wavelength), wavelength, random_wavelengths(len(first))[member])
     return without_sersic(shade(components.rows(member), wavelength), stamps.sersic_n[rows])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skyloom.generators.cvae.frame import R0, R_MAX, outer_edge
+from skyloom.generators.cvae.frame import R0, R_MAX, outer_edge, without_cusp
 from skyloom.generators.cvae.simulate_fields import PHI, RADII
 from skyloom.physics.sersic import sersic_b, sersic_surface_brightness
 
-__all__ = ["faintness_taper", "fit_weight", "sersic_derivatives", "without_sersic"]
+__all__ = ["faintness_taper", "fit_weight", "sersic_derivatives", "unabsorbed", "without_sersic"]
 
 _STEPS = 3
 
@@ -60,12 +60,12 @@ def faintness_taper(sersic_n: Tensor) -> Tensor:
     return light / (light + 0.002) * outer_edge(RADII)
 
 
-def without_sersic(f: Tensor, sersic_n: Tensor) -> Tensor:
+def unabsorbed(f: Tensor, sersic_n: Tensor) -> Tensor:
     """Project out of f what a fit of flux, size, index, axis ratio, angle and centre would take.
 
     The fit is to the light: a few Gauss-Newton steps towards parameters at which the derivatives of S are orthogonal
-    to S (exp f - 1), with the weights of `fit_weight`. f is tapered first (`faintness_taper`), and so is what is
-    subtracted, so nothing comes back afterwards.
+    to the residual S' (exp f - 1), S' the Sersic without its cusp, with the weights of `fit_weight`. What is subtracted
+    is tapered (`faintness_taper`).
 
     Parameters
     ----------
@@ -77,17 +77,34 @@ def without_sersic(f: Tensor, sersic_n: Tensor) -> Tensor:
     Tensor, shape (B, ROWS, COLUMNS)
         Within +-3.
     """
-    basis, weight, taper = sersic_derivatives(sersic_n), fit_weight(sersic_n), faintness_taper(sersic_n)
-    shape = f.shape
-    f = 2.2 * torch.tanh(f / 2.2) * taper
-    basis, weight, taper = basis.flatten(2), weight.flatten(1)[:, None], taper.flatten(1)
-    tapered = basis * taper[:, None]
+    shape, around = f.shape, RADII + 0 * PHI
+    n = sersic_n[:, None, None]
+    blunt = sersic_surface_brightness(n, without_cusp(around)) / sersic_surface_brightness(n, around)
+    basis = sersic_derivatives(sersic_n).flatten(2)
+    weighted = basis * fit_weight(sersic_n).flatten(1)[:, None]
+    tapered = basis * faintness_taper(sersic_n).flatten(1)[:, None]
+    blunt, f = blunt.flatten(1), f.flatten(1)
     small = 1e-5 * torch.eye(basis.shape[1])
-    f = f.flatten(1)
     for _ in range(_STEPS):
-        growth = torch.exp(f)[:, None]
-        normal = (basis * weight * growth) @ tapered.mT
+        growth = torch.exp(f) * blunt
+        normal = (weighted * growth[:, None]) @ tapered.mT
         normal = normal + small * normal.diagonal(dim1=1, dim2=2).abs().mean(1)[:, None, None]
-        wanted = (basis * weight) @ (growth - 1).mT
+        wanted = weighted @ (growth - blunt)[:, :, None]
         f = f - (torch.linalg.solve(normal, wanted).mT @ tapered)[:, 0].clamp(-1.5, 1.5)
     return f.view(shape).clamp(-3, 3)
+
+
+def without_sersic(f: Tensor, sersic_n: Tensor) -> Tensor:
+    """Simulated structure without what a Sersic fit would take: `unabsorbed`, of f tapered as what is subtracted is.
+
+    Parameters
+    ----------
+    f : Tensor, shape (B, ROWS, COLUMNS)
+    sersic_n : Tensor, shape (B,)
+
+    Returns
+    -------
+    Tensor, shape (B, ROWS, COLUMNS)
+        Within +-3.
+    """
+    return unabsorbed(2.2 * torch.tanh(f / 2.2) * faintness_taper(sersic_n), sersic_n)
