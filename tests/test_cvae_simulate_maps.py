@@ -113,7 +113,7 @@ def test_refitting_gives_nothing_back():
     raw = shade(build_components(p), torch.full((40,), 0.5))
     f = without_sersic(raw, n)
     basis = sersic_derivatives(n).flatten(2)
-    weight = fit_weight(n).flatten(1)[:, None]
+    weight = fit_weight(n)[..., None].expand(-1, -1, COLUMNS).flatten(1)[:, None]
     s, s_blunt = (sersic_surface_brightness(n[:, None, None], r) for r in (RADII + 0 * PHI, without_cusp(RADII)))
     blunt = s_blunt / s
 
@@ -125,7 +125,7 @@ def test_refitting_gives_nothing_back():
         found = (torch.linalg.solve(normal, (basis * weight) @ light).mT @ basis)[:, 0]
         return ((found**2 * weight[:, 0]).sum(1) / weight[:, 0].sum(1)).sqrt()
 
-    assert float(refitted(raw * faintness_taper(n)).median()) > 0.05
+    assert float(refitted(raw * faintness_taper(n)[..., None]).median()) > 0.05
     assert float(refitted(f).median()) < 0.005
     assert float(refitted(f).max()) < 0.05
 

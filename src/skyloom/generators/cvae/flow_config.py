@@ -32,8 +32,8 @@ class FlowConfig:
     real : float
         Share of real galaxies in a batch, once there are samples of them.
     informed : float
-        A real galaxy counts by I / (I + informed) if its stamp tells I nats: one that tells nothing would only give the
-        prior back.
+        A real galaxy counts by I / (I + informed) if its stamp narrows the latents by I nats: one that tells nothing
+        would only give the prior back.
     unknown : float
         Probability with which the redshift is hidden.
     draws : int
@@ -57,7 +57,7 @@ class FlowConfig:
     learning_rate: float = 2e-3
     distil_rate: float = 1e-3
     real: float = 0.75
-    informed: float = 100.0
+    informed: float = 30.0
     unknown: float = 0.15
     draws: int = 8
     levels: int = 16

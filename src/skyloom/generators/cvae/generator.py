@@ -32,6 +32,7 @@ from skyloom.generators.cvae.instrument import (
 from skyloom.generators.cvae.net import Decoder, Encoder
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import LatentPrior
+from skyloom.generators.cvae.projection import unabsorbed
 from skyloom.generators.cvae.reencode import encode_cutouts
 from skyloom.generators.cvae.refine import REFINE_STEPS, refined_posterior
 from skyloom.generators.cvae.sampler import Sampler
@@ -142,7 +143,7 @@ class CVAEGenerator:
         if self._sampler is None:
             self._sampler = Sampler(self.decoder, self.prior)
         z, mirrored = self._sampler.draw(without_band(shared), noise, temperature)
-        f = scaled_maps(self._sampler.decode(z, y), log_scale.exp())
+        f = unabsorbed(scaled_maps(self._sampler.decode(z, y), log_scale.exp()), n)
         return self.drawn(f, n, angle, mirrored).numpy()
 
     def drawn(self, f: Tensor, sersic_n: Tensor, angle: Tensor, mirrored: Tensor) -> Tensor:
@@ -279,8 +280,5 @@ class CVAEGenerator:
 
 
 def _padded(values: Tensor) -> Tensor:
-    """Fill a short batch up with zeros."""
-    if len(values) == BATCH:
-        return values
-    filler = torch.zeros(BATCH - len(values), *values.shape[1:], dtype=values.dtype)
-    return torch.cat([values, filler])
+    """Fill a short batch up with its first row."""
+    return torch.cat([values, values[:1].expand(BATCH - len(values), *values.shape[1:])])

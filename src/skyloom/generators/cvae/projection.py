@@ -12,6 +12,13 @@ from skyloom.physics.sersic import sersic_b, sersic_surface_brightness
 __all__ = ["faintness_taper", "fit_weight", "sersic_derivatives", "unabsorbed", "without_sersic"]
 
 _STEPS = 3
+_SKY = 0.05  # surface brightness, of flux 1 and half-light radius 1, as below
+_FAINT = 0.002  # surface brightness, of flux 1 and half-light radius 1, below which structure fades
+_ANGULAR = torch.cat(
+    [torch.ones_like(PHI).expand(3, -1), *(part(m * PHI) for m in (2, 1) for part in (torch.cos, torch.sin))]
+)
+"""How the seven derivatives change with phi, shape (7, COLUMNS): flux, index, size, shape (2), centre (2)."""
+_PAIRS = (_ANGULAR[:, None] * _ANGULAR).flatten(0, 1).T
 
 
 def sersic_derivatives(sersic_n: Tensor) -> Tensor:
@@ -22,42 +29,41 @@ def sersic_derivatives(sersic_n: Tensor) -> Tensor:
     Tensor, shape (B, 7, ROWS, COLUMNS)
         Each of root mean square 1, those by the centre softened at the cusp.
     """
-    n = sersic_n[:, None, None]
-    around = RADII + 0 * PHI
+    return _radial(sersic_n)[..., None] * _ANGULAR[:, None]
+
+
+def _radial(sersic_n: Tensor) -> Tensor:
+    """The derivatives' radial parts, shape (B, 7, ROWS)."""
+    n, r = sersic_n[:, None], RADII[:, 0]
 
     def ln_s(index: Tensor) -> Tensor:
-        return torch.log(sersic_surface_brightness(index, around + 1e-3) + 1e-12)
+        return torch.log(sersic_surface_brightness(index, r + 1e-3) + 1e-12)
 
-    size = sersic_b(n) / n * around ** (1 / n)  # -d ln S / d ln r, up to a constant
-    slope = size / (around + 0.15)
-    cos, sin = torch.cos(PHI), torch.sin(PHI)
-    cos2, sin2 = torch.cos(2 * PHI), torch.sin(2 * PHI)
-    columns = [
-        torch.ones_like(size),
-        ln_s(n * 1.02) - ln_s(n),
-        size,
-        size * cos2,
-        size * sin2,
-        slope * cos,
-        slope * sin,
-    ]
-    basis = torch.stack(columns, 1)
-    return basis / (basis.square().mean((2, 3), keepdim=True).sqrt() + 1e-6)
+    size = sersic_b(n) / n * r ** (1 / n)  # -d ln S / d ln r, up to a constant
+    slope = size / (r + 0.15)
+    radial = torch.stack([torch.ones_like(size), ln_s(n * 1.02) - ln_s(n), size, size, size, slope, slope], 1)
+    square = radial.square().mean(2) * _ANGULAR.square().mean(1)
+    return radial / (square.sqrt() + 1e-6)[..., None]
 
 
 def fit_weight(sersic_n: Tensor) -> Tensor:
-    """Weight of a node in a fit to the image, S^2 / (S + sky) times its area; shape (B, ROWS, COLUMNS)."""
-    light = sersic_surface_brightness(sersic_n[:, None, None], RADII + 0 * PHI)
-    return light**2 / (light + 0.02) * RADII * (RADII + R0) * (RADII < 0.8 * R_MAX)
+    """Weight of the rows in a fit to the image: S'^2 / (S' + sky) times a node's area; shape (B, ROWS).
+
+    S' is the Sersic without its cusp, as a PSF blurs it. The sky, about as bright as an exponential disc at its
+    half-light radius, was chosen so that fits to stamps of S/N 30 to 300 find what was asked (docs/structure.md).
+    """
+    r = RADII[:, 0]
+    light = sersic_surface_brightness(sersic_n[:, None], without_cusp(r))
+    return light**2 / (light + _SKY) * r * (r + R0) * (r < 0.8 * R_MAX)
 
 
 def faintness_taper(sersic_n: Tensor) -> Tensor:
-    """1 in the galaxy, 0 where the Sersic is faint and near the map's edge; shape (B, ROWS, COLUMNS).
+    """1 in the galaxy, 0 where the Sersic is faint and near the map's edge; shape (B, ROWS).
 
     Out there f means nothing and would only cost a network capacity.
     """
-    light = sersic_surface_brightness(sersic_n[:, None, None], RADII + 0 * PHI)
-    return light / (light + 0.002) * outer_edge(RADII)
+    light = sersic_surface_brightness(sersic_n[:, None], RADII[:, 0])
+    return light / (light + _FAINT) * outer_edge(RADII[:, 0])
 
 
 def unabsorbed(f: Tensor, sersic_n: Tensor) -> Tensor:
@@ -77,21 +83,23 @@ def unabsorbed(f: Tensor, sersic_n: Tensor) -> Tensor:
     Tensor, shape (B, ROWS, COLUMNS)
         Within +-3.
     """
-    shape, around = f.shape, RADII + 0 * PHI
-    n = sersic_n[:, None, None]
-    blunt = sersic_surface_brightness(n, without_cusp(around)) / sersic_surface_brightness(n, around)
-    basis = sersic_derivatives(sersic_n).flatten(2)
-    weighted = basis * fit_weight(sersic_n).flatten(1)[:, None]
-    tapered = basis * faintness_taper(sersic_n).flatten(1)[:, None]
-    blunt, f = blunt.flatten(1), f.flatten(1)
-    small = 1e-5 * torch.eye(basis.shape[1])
+    n, r = sersic_n[:, None], RADII[:, 0]
+    blunt = sersic_surface_brightness(n, without_cusp(r)) / sersic_surface_brightness(n, r)
+    radial = _radial(sersic_n)
+    weighted = radial * (fit_weight(sersic_n) * blunt)[:, None]
+    tapered = radial * faintness_taper(sersic_n)[:, None]
+    products = weighted[:, :, None] * tapered[:, None]
+    size = len(_ANGULAR)
+    small = 1e-5 * torch.eye(size)
     for _ in range(_STEPS):
-        growth = torch.exp(f) * blunt
-        normal = (weighted * growth[:, None]) @ tapered.mT
+        growth = torch.exp(f)
+        angular = (growth @ _PAIRS).view(len(f), -1, size, size).permute(0, 2, 3, 1)
+        normal = (products * angular).sum(3)
         normal = normal + small * normal.diagonal(dim1=1, dim2=2).abs().mean(1)[:, None, None]
-        wanted = weighted @ (growth - blunt)[:, :, None]
-        f = f - (torch.linalg.solve(normal, wanted).mT @ tapered)[:, 0].clamp(-1.5, 1.5)
-    return f.view(shape).clamp(-3, 3)
+        wanted = (weighted * ((growth - 1) @ _ANGULAR.T).mT).sum(2)
+        found = torch.linalg.solve(normal, wanted)
+        f = f - ((tapered * found[:, :, None]).mT @ _ANGULAR).clamp(-1.5, 1.5)
+    return f.clamp(-3, 3)
 
 
 def without_sersic(f: Tensor, sersic_n: Tensor) -> Tensor:
@@ -107,4 +115,4 @@ def without_sersic(f: Tensor, sersic_n: Tensor) -> Tensor:
     Tensor, shape (B, ROWS, COLUMNS)
         Within +-3.
     """
-    return unabsorbed(2.2 * torch.tanh(f / 2.2) * faintness_taper(sersic_n), sersic_n)
+    return unabsorbed(2.2 * torch.tanh(f / 2.2) * faintness_taper(sersic_n)[..., None], sersic_n)
