@@ -1,0 +1,116 @@
+"""What a Sersic fit would absorb is taken out of drawn maps, and nothing else."""
+
+import galsim
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import skyloom
+from skyloom import Conditions
+from skyloom.cutouts.measure import fit_sersic
+from skyloom.generators.builtin import COSMOS_WEIGHTS
+from skyloom.generators.cvae import generator
+from skyloom.generators.cvae.frame import COLUMNS, ROWS, nodes, outer_edge, turned_maps, without_cusp
+from skyloom.generators.cvae.load import load_generator
+from skyloom.generators.cvae.projection import fit_weight, sersic_derivatives, unabsorbed
+from skyloom.generators.cvae.simulate_fields import PHI, RADII, random_field
+from skyloom.physics.sersic import sersic_surface_brightness
+from skyloom.stamps import Cutout
+
+
+def _maps(count: int, strength: float = 0.4, seed: int = 0) -> torch.Tensor:
+    torch.manual_seed(seed)
+    return strength * random_field(torch.full((count,), 2.5), torch.full((count,), 3.0)) * outer_edge(RADII)
+
+
+def _absorbed(f: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
+    """Root mean square of what one linear fit to the residual explains, over that of the residual."""
+    blunt, sharp = (sersic_surface_brightness(n[:, None, None], r) for r in (without_cusp(RADII), RADII))
+    light = (torch.expm1(f) * blunt / sharp).flatten(1)[..., None]
+    basis = sersic_derivatives(n).flatten(2)
+    weight = fit_weight(n)[..., None].expand(-1, -1, COLUMNS).flatten(1)[:, None]
+    fit = torch.linalg.solve((basis * weight) @ basis.mT, (basis * weight) @ light).mT @ basis
+    power = [(x**2 * weight).sum((1, 2)) for x in (fit, light.mT)]
+    return (power[0] / power[1]).sqrt()
+
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.floats(0.31, 6.0), strength=st.floats(0.05, 0.6), seed=st.integers(0, 1000))
+def test_a_fit_finds_nothing_more(n: float, strength: float, seed: int):
+    f, index = _maps(6, strength, seed), torch.full((6,), n)
+    found = unabsorbed(f, index)
+    assert bool(torch.isfinite(found).all())
+    assert float(found.abs().max()) <= 3
+    assert float(_absorbed(found, index).max()) < 0.1
+    again = unabsorbed(found, index)
+    assert float((again - found).abs().max()) < 0.1 * float(found.abs().max())
+
+
+def test_it_was_there_before():
+    n = torch.linspace(0.5, 5.0, 40)
+    assert float(_absorbed(_maps(40), n).median()) > 0.3
+
+
+def test_only_orders_that_a_sersic_has_are_touched():
+    f, n = _maps(20, 0.15), torch.linspace(0.4, 5.0, 20)
+    change = torch.fft.rfft(unabsorbed(f, n) - f, dim=2).abs()
+    assert float(change[:, :, 3:].max()) < 1e-4 * float(change.max())
+    for order in (0, 1, 2):
+        assert float(change[:, :, order].max()) > 1e-2 * float(change.max())
+
+
+def test_a_sersic_stays_one_and_a_turned_map_is_turned():
+    n = torch.linspace(0.4, 5.0, 8)
+    assert torch.equal(unabsorbed(torch.zeros(8, ROWS, COLUMNS), n), torch.zeros(8, ROWS, COLUMNS))
+    f, angle = _maps(8, 0.15), torch.linspace(-3, 3, 8)
+    apart = unabsorbed(turned_maps(f, angle), n) - turned_maps(unabsorbed(f, n), angle)
+    assert float(apart.abs().max()) < 1e-3
+
+
+@pytest.mark.parametrize(("of", "change"), [("n", 1.3), ("size", 1.15), ("q", 0.9), ("centre", 0.1)])
+def test_another_sersic_is_all_absorbed(of: str, change: float):
+    n, at = torch.full((1,), 1.5), nodes().double()
+    x, y = at[..., 0], at[..., 1]
+    if of == "size":
+        x, y = x / change, y / change
+    elif of == "q":
+        x, y = x * change**0.5, y / change**0.5
+    elif of == "centre":
+        x = x - change
+    other = sersic_surface_brightness(n * (change if of == "n" else 1), torch.hypot(x, y).float())
+    f = ((other / sersic_surface_brightness(n, RADII + 0 * PHI)).log() * outer_edge(RADII))[None]
+    weight = fit_weight(n)[..., None]
+    before, after = (float((m**2 * weight).sum().sqrt()) for m in (f, unabsorbed(f, n)))
+    assert after < 0.35 * before
+
+
+def test_fits_to_samples_find_what_was_asked(monkeypatch: pytest.MonkeyPatch):
+    model, count = load_generator(COSMOS_WEIGHTS), 40
+    asked = Conditions(
+        galaxy_id=np.arange(count), mag=21.0, zero_point=25.9, half_light_radius=0.4, q=0.7, wavelength=1500.0,
+        sersic_n=np.linspace(0.7, 4.0, count),
+    )  # fmt: skip
+    psf, size = galsim.Gaussian(fwhm=0.12), 96
+    seen = galsim.Convolve(psf, galsim.Pixel(0.05)).drawImage(nx=31, ny=31, scale=0.05, method="no_pixel").array
+
+    def missed() -> np.ndarray:
+        """Error of ln n and of q, half of the 16th to 84th percentile."""
+        images = skyloom.draw(model.sample(asked, seed=1), psf, pixel_scale=0.05, stamp_size=size)
+        cutouts = [
+            Cutout(
+                image=image, variance=np.full(image.shape, (image**2).sum() / 300**2, np.float32),
+                mask=np.ones(image.shape, bool), psf=(seen / seen.sum()).astype(np.float32), pixel_scale=0.05,
+                zero_point=25.9, band="", wavelength=float("nan"), galaxy_id=i, group=str(i), source="test",
+            )
+            for i, image in enumerate(images)
+        ]  # fmt: skip
+        fits = fit_sersic(cutouts)
+        n, q = (np.array([getattr(f, name) for f in fits]) for name in ("sersic_n", "q"))
+        off = np.array([np.log(n / asked.sersic_n), q - asked.q])
+        return np.diff(np.quantile(off, [0.16, 0.84], axis=1), axis=0)[0] / 2
+
+    with_projection = missed()
+    monkeypatch.setattr(generator, "unabsorbed", lambda f, n: f)
+    assert (with_projection < 0.75 * missed()).all()
