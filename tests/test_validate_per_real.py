@@ -10,6 +10,7 @@ from skyloom.testing.cutouts import synthetic_cutouts
 from skyloom.validate.builtin import skyloom_metrics
 from skyloom.validate.counterparts import Counterparts
 from skyloom.validate.metrics_columns import draws, galaxies_in
+from skyloom.validate.run_samples import simulate
 
 from .test_validate_statistics_broken import ASKED, REAL, galaxies
 
@@ -41,6 +42,18 @@ def test_draws_differ_and_the_first_is_that_of_a_run_with_one():
         assert not np.array_equal(made[3 + i].image, made[6 + i].image)
     neighbour = list(Counterparts(real, None, no_refit, seed=6))
     assert not np.array_equal(neighbour[0].image, made[3].image)
+
+
+def test_several_draws_go_through_a_file(tmp_path):
+    real = synthetic_cutouts(4, seed=3)
+    path = tmp_path / "simulated.h5"
+    made = simulate(real, None, path, seed=1, identity="x", per_real=3)
+    assert len(made.cutouts) == 12
+    assert [c.galaxy_id for c in made.cutouts] == [real[i].galaxy_id for i in made.rows]
+    again = simulate(real, None, path, seed=1, identity="x", per_real=3)
+    assert (again.rows, again.draws) == (made.rows, made.draws)
+    for before, after in zip(made.cutouts, again.cutouts, strict=True):
+        np.testing.assert_array_equal(before.image, after.image)
 
 
 def test_draws_count_as_galaxies_and_bands_do_not():

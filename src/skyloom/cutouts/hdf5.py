@@ -56,6 +56,7 @@ def write_cutouts(
     *,
     provenance: Mapping[str, Any] | None = None,
     revise: Callable[[CutoutSet], Mapping[int, SersicFit]] | None = None,
+    distinct: bool = True,
 ) -> int:
     """Write cutouts as they come, and put the file under its name only when it is whole.
 
@@ -70,6 +71,8 @@ def write_cutouts(
     revise : callable, optional
         Given all cutouts as a set, before the file gets its name, the fits of the rows that galaxies of
         several bands share a shape in.
+    distinct : bool
+        Refuse a galaxy that comes twice in a band; simulations may hold several draws of each.
 
     Returns
     -------
@@ -88,7 +91,7 @@ def write_cutouts(
     os.close(handle)
     try:
         with h5py.File(temporary, "w") as file:
-            count = _write_all(file, cutouts, path)
+            count = _write_all(file, cutouts, path, distinct)
             file.attrs.update(
                 format=FORMAT, version=VERSION, provenance=json.dumps(dict(provenance or {}), sort_keys=True)
             )
@@ -172,14 +175,14 @@ def _column(values: Any, name: str) -> Any:
     return values.astype(bool) if name == "thresholded" else values
 
 
-def _write_all(file: Any, cutouts: Iterable[Cutout], path: Path) -> int:
+def _write_all(file: Any, cutouts: Iterable[Cutout], path: Path, distinct: bool) -> int:
     columns: dict[str, list[Any]] = {name: [] for name in _column_names()}
     buffer: list[Cutout] = []
     seen: set[tuple[str, int, str]] = set()
     datasets: dict[str, Any] = {}
     for cutout in cutouts:
         key = (cutout.source, cutout.galaxy_id, cutout.band)
-        if key in seen:
+        if key in seen and distinct:
             raise CutoutError(f"{path}: galaxy {key[1]} of '{key[0]}' comes twice in {key[2]}")
         seen.add(key)
         if not datasets:
@@ -203,7 +206,7 @@ def _write_all(file: Any, cutouts: Iterable[Cutout], path: Path) -> int:
         else:
             data = np.array(values, dtype=TYPES.get(name, "<f8"))
         file.create_dataset(f"columns/{name}", data=data)
-    return len(seen)
+    return len(columns["galaxy_id"])
 
 
 def _create(file: Any, first: Cutout) -> dict[str, Any]:

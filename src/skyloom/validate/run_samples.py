@@ -125,7 +125,8 @@ def simulate(
             aside = [SetAside(*item) for item in json.loads(before["set_aside"])]
             return _Made(read_cutouts(path), list(before["rows"]), list(before["draws"]), aside)
     report: dict[str, Any] = dict(inputs)
-    write_cutouts(path, _counted(made, len(real) * per_real, progress, report), provenance=report)
+    counted = _counted(made, len(real) * per_real, progress, report)
+    write_cutouts(path, counted, provenance=report, distinct=False)
     return _Made(read_cutouts(path), list(made.rows), list(made.draws_of), list(made.set_aside))
 
 
