@@ -11,7 +11,7 @@ import skyloom
 from skyloom import Conditions
 from skyloom.cutouts.measure import fit_sersic
 from skyloom.generators.builtin import COSMOS_WEIGHTS
-from skyloom.generators.cvae import generator
+from skyloom.generators.cvae import amplitude
 from skyloom.generators.cvae.frame import COLUMNS, ROWS, nodes, outer_edge, turned_maps, without_cusp
 from skyloom.generators.cvae.load import load_generator
 from skyloom.generators.cvae.projection import fit_weight, sersic_derivatives, unabsorbed
@@ -86,10 +86,28 @@ def test_another_sersic_is_all_absorbed(of: str, change: float):
     assert after < 0.35 * before
 
 
+def test_bands_share_what_is_left_of_shape_and_centre():
+    n, f, reference = torch.linspace(0.5, 3.0, 12), _maps(12, 0.15), _maps(12, 0.15, seed=1)
+    found = unabsorbed(f, n, reference)
+    for order in (1, 2):  # taken from the reference alone
+        change = [
+            torch.fft.rfft(a - b, dim=2)[:, :, order] for a, b in ((found, f), (unabsorbed(reference, n), reference))
+        ]
+        torch.testing.assert_close(*change, atol=1e-3 * float(change[1].abs().max()), rtol=1e-3)
+    rings = sersic_derivatives(n)[:, :3]
+    blunt, sharp = (sersic_surface_brightness(n[:, None, None], r) for r in (without_cusp(RADII), RADII))
+    weight = fit_weight(n)[:, None, :, None]
+    left, before = (
+        (rings * weight * torch.expm1(m)[:, None] * (blunt / sharp)[:, None]).sum((2, 3)) for m in (found, f)
+    )
+    assert float(left.abs().max()) < 0.02 * float(before.abs().max())
+    torch.testing.assert_close(unabsorbed(f, n, f), unabsorbed(f, n), atol=0.02, rtol=0)
+
+
 def test_fits_to_samples_find_what_was_asked(monkeypatch: pytest.MonkeyPatch):
     model, count = load_generator(COSMOS_WEIGHTS), 40
     asked = Conditions(
-        galaxy_id=np.arange(count), mag=21.0, zero_point=25.9, half_light_radius=0.4, q=0.7, wavelength=1500.0,
+        galaxy_id=np.arange(count), mag=21.0, zero_point=25.9, half_light_radius=0.4, q=0.7,
         sersic_n=np.linspace(0.7, 4.0, count),
     )  # fmt: skip
     psf, size = galsim.Gaussian(fwhm=0.12), 96
@@ -112,5 +130,5 @@ def test_fits_to_samples_find_what_was_asked(monkeypatch: pytest.MonkeyPatch):
         return np.diff(np.quantile(off, [0.16, 0.84], axis=1), axis=0)[0] / 2
 
     with_projection = missed()
-    monkeypatch.setattr(generator, "unabsorbed", lambda f, n: f)
+    monkeypatch.setattr(amplitude, "unabsorbed", lambda f, n, shape_of: f)
     assert (with_projection < 0.75 * missed()).all()

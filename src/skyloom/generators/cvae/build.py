@@ -14,6 +14,7 @@ from torch import Tensor
 
 from skyloom.errors import TrainingError
 from skyloom.generators.checkpoint import ModelCard, save_checkpoint
+from skyloom.generators.cvae.amplitude import GAIN, structure_gain
 from skyloom.generators.cvae.coherent import coherence_factors, typical_factors
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions, usable
 from skyloom.generators.cvae.encode import prior_features, referenced
@@ -127,6 +128,7 @@ def build_model(
     tensors |= dict(_flatten("decoder", trainer.decoder.state_dict()))
     tensors |= dict(_flatten("prior", prior.tensors()))
     tensors |= density.tensors()
+    tensors[GAIN] = np.array(structure_gain(trainer.decoder.maps, prior, stamps, seed=config.seed), np.float32)
     return save_checkpoint(output, tensors, _card(name, splits, trainer, flow, about or {}))
 
 

@@ -26,7 +26,7 @@ _PROFILE = 24
 
 
 class FastDecoder:
-    """`Decoder.forward` in half the time.
+    """`Decoder.maps` in half the time.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ class FastDecoder:
         self._out, self._colour, self._slope = (Convolution(c) for c in (decoder.out, decoder.colour, decoder.slope))
         self._edge, self._centre = decoder.edge, decoder.centre
 
-    def __call__(self, z: Tensor, y: Tensor) -> Tensor:
-        """See `skyloom.generators.cvae.net.Decoder.forward`."""
+    def __call__(self, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """See `skyloom.generators.cvae.net.Decoder.maps`."""
         g, b = self._arch.global_latents, len(z)
         column, centre, width = Q_FEATURE
         edge = edge_on(y[:, column] * width + centre)
@@ -77,7 +77,10 @@ class FastDecoder:
         x = self._out(padded(x))
         rows, columns = x.shape[1:3]
         f = x.view(b, rows, columns, 2, 2).permute(0, 1, 3, 2, 4).reshape(b, 2 * rows, 2 * columns)
-        f = torch.addcmul(f, upsampled(slope)[..., 0], colour_step(y)[:, None, None])
+        coloured = torch.addcmul(f, upsampled(slope)[..., 0], colour_step(y)[:, None, None])
+        return self._bounded(coloured), self._bounded(f)
+
+    def _bounded(self, f: Tensor) -> Tensor:
         f_max = self._arch.f_max
         f = torch.tanh(f / f_max).mul_(self._edge * f_max)
         ring = f.mean(2, keepdim=True)

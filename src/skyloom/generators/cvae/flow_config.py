@@ -48,7 +48,7 @@ class FlowConfig:
     flow: FlowArchitecture = field(default_factory=FlowArchitecture)
     simulated: int = 2048
     first_steps: int = 2500
-    steps: int = 2000
+    steps: int = 3000
     rounds: int = 2
     distil_steps: int = 3000
     pairs: int = 8192

@@ -15,6 +15,7 @@ from skyloom.conditions import Conditions
 from skyloom.errors import BadInputError
 from skyloom.frames import axis_angle, grid_angle, profile_jacobian
 from skyloom.generators.checkpoint import ModelCard
+from skyloom.generators.cvae.amplitude import drawn_maps
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions
 from skyloom.generators.cvae.encode import referenced
 from skyloom.generators.cvae.evidence import evidence_gain, posterior_of
@@ -32,11 +33,10 @@ from skyloom.generators.cvae.instrument import (
 from skyloom.generators.cvae.net import Decoder, Encoder
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import LatentPrior
-from skyloom.generators.cvae.projection import unabsorbed
 from skyloom.generators.cvae.reencode import encode_cutouts
 from skyloom.generators.cvae.refine import REFINE_STEPS, refined_posterior
 from skyloom.generators.cvae.sampler import Sampler
-from skyloom.generators.cvae.structure_scale import scaled_maps, shared_conditions, structure_scale
+from skyloom.generators.cvae.structure_scale import shared_conditions, structure_scale
 from skyloom.generators.density import ConditionDensity
 from skyloom.generators.ranges import apply_policy
 from skyloom.normalise import dilation
@@ -62,6 +62,8 @@ class CVAEGenerator:
     card : ModelCard
     density : ConditionDensity, optional
         What the training galaxies span jointly.
+    gain : float
+        How much stronger than decoded structure is drawn (`skyloom.generators.cvae.amplitude.structure_gain`).
     """
 
     def __init__(
@@ -71,9 +73,10 @@ class CVAEGenerator:
         prior: LatentPrior,
         card: ModelCard,
         density: ConditionDensity | None = None,
+        gain: float = 1.0,
     ) -> None:
         self.encoder, self.decoder, self.prior, self.card = encoder.eval(), decoder.eval(), prior, card
-        self.density = density
+        self.density, self.gain = density, gain
         self._sampler: Sampler | None = None
         self._grid = FastGrid(GridGeometry.of(grid_points(GRID_SIZE, GRID_SCALE, torch.zeros(1))))
 
@@ -143,7 +146,7 @@ class CVAEGenerator:
         if self._sampler is None:
             self._sampler = Sampler(self.decoder, self.prior)
         z, mirrored = self._sampler.draw(without_band(shared), noise, temperature)
-        f = unabsorbed(scaled_maps(self._sampler.decode(z, y), log_scale.exp()), n)
+        f = drawn_maps(self._sampler.decode(z, y), n, log_scale.exp(), self.gain)
         return self.drawn(f, n, angle, mirrored).numpy()
 
     def drawn(self, f: Tensor, sersic_n: Tensor, angle: Tensor, mirrored: Tensor) -> Tensor:

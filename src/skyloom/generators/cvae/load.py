@@ -10,6 +10,7 @@ from torch import Tensor
 
 from skyloom.errors import CheckpointError, TrainingError
 from skyloom.generators.checkpoint import load_checkpoint
+from skyloom.generators.cvae.amplitude import GAIN
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE
 from skyloom.generators.cvae.flow_prior import FlowPrior
 from skyloom.generators.cvae.generator import CVAEGenerator
@@ -39,8 +40,9 @@ def load_generator(path: Path) -> CVAEGenerator:
     try:
         arch = Architecture(**card.architecture)
         density = ConditionDensity.from_tensors(tensors)
+        gain = float(tensors[GAIN])
         for name, values in tensors.items():
-            if name.startswith("density."):
+            if name.startswith("density.") or name == GAIN:
                 continue
             part, _, rest = name.partition(".")
             parts[part][rest] = torch.from_numpy(np.array(values, dtype=np.float32))
@@ -51,4 +53,4 @@ def load_generator(path: Path) -> CVAEGenerator:
         prior: LatentPrior = kind.from_tensors(arch, parts["prior"])
     except (KeyError, TypeError, ValueError, RuntimeError, TrainingError) as exc:
         raise CheckpointError(f"weights file '{path}': its tensors and card do not make a model: {exc}") from exc
-    return CVAEGenerator(encoder, decoder, prior, card, density)
+    return CVAEGenerator(encoder, decoder, prior, card, density, gain)

@@ -215,6 +215,13 @@ class Decoder(nn.Module):
         -------
         Tensor, shape (B, ROWS, COLUMNS)
         """
+        return self.maps(z, y)[0]
+
+    def maps(self, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Decode f, and beside it f without the change of colour: at the wavelength where the latents are defined.
+
+        Takes and gives what `forward` does, f twice.
+        """
         g, q = self.arch.global_latents, _q_of(y)
         h = torch.cat([z[:, :g], y], 1)
         rows, columns = LATENT_ROWS, LATENT_COLUMNS
@@ -230,7 +237,10 @@ class Decoder(nn.Module):
                 x = torch.cat([x, *_finer(fine), where], 1)
             x = F.silu(film(norm(conv(x)), h))
         slope = self.slope(F.silu(self.colour(torch.cat([x, *_finer(colour)], 1))))
-        f = F.pixel_shuffle(self.out(x), 2)[:, 0] + colour_step(y)[:, None, None] * upsample(slope)[:, 0]
+        f = F.pixel_shuffle(self.out(x), 2)[:, 0]
+        return self._bounded(f + colour_step(y)[:, None, None] * upsample(slope)[:, 0]), self._bounded(f)
+
+    def _bounded(self, f: Tensor) -> Tensor:
         f = self.arch.f_max * torch.tanh(f / self.arch.f_max) * self.edge
         ring = f.mean(2, keepdim=True)
         return ring + (f - ring) * self.centre

@@ -18,7 +18,8 @@ _ANGULAR = torch.cat(
     [torch.ones_like(PHI).expand(3, -1), *(part(m * PHI) for m in (2, 1) for part in (torch.cos, torch.sin))]
 )
 """How the seven derivatives change with phi, shape (7, COLUMNS): flux, index, size, shape (2), centre (2)."""
-_PAIRS = (_ANGULAR[:, None] * _ANGULAR).flatten(0, 1).T
+_OF_A_BAND = slice(0, 3)
+"""Of the derivatives, those by what each band of a galaxy has for itself."""
 
 
 def sersic_derivatives(sersic_n: Tensor) -> Tensor:
@@ -66,7 +67,7 @@ def faintness_taper(sersic_n: Tensor) -> Tensor:
     return light / (light + _FAINT) * outer_edge(RADII[:, 0])
 
 
-def unabsorbed(f: Tensor, sersic_n: Tensor) -> Tensor:
+def unabsorbed(f: Tensor, sersic_n: Tensor, shape_of: Tensor | None = None) -> Tensor:
     """Project out of f what a fit of flux, size, index, axis ratio, angle and centre would take.
 
     The fit is to the light: a few Gauss-Newton steps towards parameters at which the derivatives of S are orthogonal
@@ -77,29 +78,43 @@ def unabsorbed(f: Tensor, sersic_n: Tensor) -> Tensor:
     ----------
     f : Tensor, shape (B, ROWS, COLUMNS)
     sersic_n : Tensor, shape (B,)
+    shape_of : Tensor, shape (B, ROWS, COLUMNS), optional
+        The galaxy at the wavelength that stands for all its bands. Bands share axis ratio, angle and centre (but not
+        flux, size and index): of these, what a fit to this map would take is subtracted.
 
     Returns
     -------
     Tensor, shape (B, ROWS, COLUMNS)
         Within +-3.
     """
+    if shape_of is None:
+        return (f - _absorbed(f, sersic_n, slice(None))).clamp(-3, 3)
+    shared = _absorbed(shape_of, sersic_n, slice(None))
+    f = f - (shared - shared.mean(2, keepdim=True))
+    return (f - _absorbed(f, sersic_n, _OF_A_BAND)).clamp(-3, 3)
+
+
+def _absorbed(f: Tensor, sersic_n: Tensor, which: slice) -> Tensor:
+    """What a fit of some of the seven parameters takes, shape (B, ROWS, COLUMNS)."""
     n, r = sersic_n[:, None], RADII[:, 0]
     blunt = sersic_surface_brightness(n, without_cusp(r)) / sersic_surface_brightness(n, r)
-    radial = _radial(sersic_n)
+    radial, angular = _radial(sersic_n)[:, which], _ANGULAR[which]
     weighted = radial * (fit_weight(sersic_n) * blunt)[:, None]
     tapered = radial * faintness_taper(sersic_n)[:, None]
     products = weighted[:, :, None] * tapered[:, None]
-    size = len(_ANGULAR)
+    size = len(angular)
+    pairs = (angular[:, None] * angular).flatten(0, 1).T
     small = 1e-5 * torch.eye(size)
+    total = torch.zeros_like(f)
     for _ in range(_STEPS):
-        growth = torch.exp(f)
-        angular = (growth @ _PAIRS).view(len(f), -1, size, size).permute(0, 2, 3, 1)
-        normal = (products * angular).sum(3)
+        growth = torch.exp(f - total)
+        moments = (growth @ pairs).view(len(f), -1, size, size).permute(0, 2, 3, 1)
+        normal = (products * moments).sum(3)
         normal = normal + small * normal.diagonal(dim1=1, dim2=2).abs().mean(1)[:, None, None]
-        wanted = (weighted * ((growth - 1) @ _ANGULAR.T).mT).sum(2)
+        wanted = (weighted * ((growth - 1) @ angular.T).mT).sum(2)
         found = torch.linalg.solve(normal, wanted)
-        f = f - ((tapered * found[:, :, None]).mT @ _ANGULAR).clamp(-1.5, 1.5)
-    return f.clamp(-3, 3)
+        total = total + ((tapered * found[:, :, None]).mT @ angular).clamp(-1.5, 1.5)
+    return total
 
 
 def without_sersic(f: Tensor, sersic_n: Tensor) -> Tensor:

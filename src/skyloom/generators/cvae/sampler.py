@@ -37,8 +37,8 @@ class Sampler:
     def __init__(self, decoder: Decoder, prior: LatentPrior) -> None:
         self.draw: Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]] = prior.draw
         """As `LatentPrior.draw`."""
-        self.decode: Callable[[Tensor, Tensor], Tensor] = decoder
-        """As `Decoder.forward`."""
+        self.decode: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = decoder.maps
+        """As `Decoder.maps`."""
         rng = torch.Generator().manual_seed(1)
         y, noise = (torch.randn(_PROBES, n, generator=rng) for n in (WIDTH, prior.noise_size))
         if type(prior) is FlowPrior and type(prior.student) is VelocityNet and prior.steps:
@@ -52,7 +52,7 @@ class Sampler:
         if type(decoder) is Decoder:
             fast = FastDecoder(decoder)
             z = prior.draw(y, noise)[0]
-            if _same("decoder", fast(z, y), decoder(z, y)):
+            if all(_same("decoder", *maps) for maps in zip(fast(z, y), decoder.maps(z, y), strict=True)):
                 self.decode = fast
 
 

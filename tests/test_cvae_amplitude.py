@@ -1,0 +1,96 @@
+"""Samples are as strong as real galaxies: the gain is found from stamps, and it is what samples are drawn with."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from skyloom import Conditions
+from skyloom.generators.builtin import COSMOS_WEIGHTS
+from skyloom.generators.checkpoint import load_checkpoint
+from skyloom.generators.cvae.amplitude import GAIN, GAINS, drawn_maps, left_by_fit, structure_gain
+from skyloom.generators.cvae.data import GRID_SIZE, Stamps
+from skyloom.generators.cvae.features import without_band
+from skyloom.generators.cvae.instrument import GridGeometry, Jitter, grid_points, observe, residual_grid
+from skyloom.generators.cvae.load import load_generator
+from skyloom.generators.cvae.posterior import Galaxies
+from skyloom.testing.cutouts import synthetic_cutouts
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_generator(COSMOS_WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def stamps():
+    made = Stamps.from_cutouts(synthetic_cutouts(40, stamp_size=48, seed=2))
+    return replace(made, sigma_noise=made.sigma_noise / 4)
+
+
+@torch.no_grad()
+def _with_structure(model, stamps, gain, seed):
+    """Stamps that show samples drawn with a gain."""
+    torch.manual_seed(seed)
+    galaxies, index = Galaxies.of(stamps), torch.arange(len(stamps))
+    y = without_band(galaxies.mean(stamps.features))
+    z, mirrored = model.prior.draw(y, torch.randn(len(y), model.prior.noise_size))
+    maps = model.decoder.maps(z[galaxies.row], stamps.features)
+    f = drawn_maps(maps, stamps.sersic_n, galaxies.frame, gain)
+    points = grid_points(GRID_SIZE, stamps.grid_scale, stamps.angle)
+    geometry = GridGeometry.of(points, Jitter(stamps.q, mirrored[galaxies.row]))
+    image = observe(residual_grid(f, geometry, stamps.sersic_n), stamps, index)
+    return replace(stamps, image=image + stamps.sigma_noise * torch.randn_like(image))
+
+
+@pytest.mark.parametrize("gain", [0.8, 1.0, 1.6])
+def test_the_gain_of_simulated_galaxies_is_found(model, stamps, gain):
+    shown = _with_structure(model, stamps, gain, seed=0)
+    found = structure_gain(model.decoder.maps, model.prior, shown, draws=1, seed=0)  # of the same galaxies
+    assert found == pytest.approx(gain, rel=0.05)
+    others = structure_gain(model.decoder.maps, model.prior, shown, draws=4, seed=1)
+    assert others == pytest.approx(gain, rel=0.3)
+
+
+def test_plain_sersics_ask_for_the_least_or_for_nothing(model, stamps):
+    torch.manual_seed(0)
+    plain = replace(stamps, image=stamps.sersic + stamps.sigma_noise * torch.randn_like(stamps.sersic))
+    assert structure_gain(model.decoder.maps, model.prior, plain) in (1.0, GAINS[0])
+    quiet = replace(stamps, image=stamps.sersic.clone())
+    assert structure_gain(model.decoder.maps, model.prior, quiet) == 1.0
+
+
+def test_the_caller_s_random_numbers_are_left_alone(model, stamps):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    structure_gain(model.decoder.maps, model.prior, stamps, draws=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("change", ["flux", "sersic_n", "size"])
+def test_a_fit_leaves_nothing_of_another_sersic(stamps, change):
+    index = torch.arange(len(stamps))
+    other = {
+        "flux": replace(stamps, flux=stamps.flux * 1.05),
+        "sersic_n": replace(stamps, sersic_n=stamps.sersic_n * 1.05),
+        "size": replace(stamps, jacobian=stamps.jacobian * 1.05),
+    }[change]
+    nothing = torch.zeros(len(stamps), GRID_SIZE, GRID_SIZE)
+    residual = observe(nothing, other, index) - observe(nothing, stamps, index)
+    power = (residual**2 * stamps.mask).sum((1, 2))
+    assert bool((left_by_fit(residual, stamps, index) < 0.05 * power).all())
+
+
+def test_samples_are_drawn_with_the_gain_of_the_weights(model):
+    tensors, _ = load_checkpoint(COSMOS_WEIGHTS)
+    assert model.gain == pytest.approx(float(tensors[GAIN]))
+    assert GAINS[0] < model.gain < GAINS[-1]
+    asked = Conditions(galaxy_id=np.arange(12), mag=22.0, zero_point=25.9, half_light_radius=0.5, sersic_n=1.2, q=0.8)
+    weak = load_generator(COSMOS_WEIGHTS)
+    weak.gain = 0.5 * model.gain
+    strength = [np.sqrt((m.sample(asked, seed=2).residual ** 2).mean()) for m in (weak, model)]
+    assert 1.7 < strength[1] / strength[0] < 2.6
+    weak.gain = 0.0
+    assert np.abs(weak.sample(asked, seed=2).residual).max() < 1e-6
