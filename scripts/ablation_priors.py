@@ -19,6 +19,7 @@ from ablation_bounds import bounds
 from torch import Tensor
 
 import skyloom
+from skyloom.generators.cvae.amplitude import structure_gain
 from skyloom.generators.cvae.build import Splits, wound_alike
 from skyloom.generators.cvae.data import Stamps
 from skyloom.generators.cvae.flow_prior import FlowPrior
@@ -116,11 +117,13 @@ def coherence(
     if not real:
         raise SystemExit("none of the test cutouts is bright and resolved")
     reencoder = Reencoder(model, real)
+    train = Stamps.from_cutouts(splits.train)
+    gains = {name: structure_gain(model.decoder.maps, prior, train, seed=seed) for name, prior in priors.items()}
     generators = {
-        name: CVAEGenerator(model.encoder, model.decoder, prior, model.card, model.density)
+        name: CVAEGenerator(model.encoder, model.decoder, prior, model.card, model.density, gains[name])
         for name, prior in priors.items()
     }
-    out: dict[str, Any] = {"columns": list(COLUMNS), "stamps": len(real), "draws": draws, "priors": {}}
+    out: dict[str, Any] = {"columns": list(COLUMNS), "stamps": len(real), "draws": draws, "gains": gains, "priors": {}}
     for name, generator in [*generators.items(), ("Sersic", None)]:
         made = Counterparts(real, generator, default_refit, seed=seed, draws=draws)
         cutouts = list(made)

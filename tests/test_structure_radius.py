@@ -19,7 +19,7 @@ from skyloom.errors import ConditionsError
 from skyloom.frames import axis_angle, grid_angle, profile_jacobian
 from skyloom.generators.builtin import COSMOS_WEIGHTS
 from skyloom.generators.checkpoint import load_checkpoint
-from skyloom.generators.cvae import generator
+from skyloom.generators.cvae import amplitude
 from skyloom.generators.cvae.flow_net import FlowArchitecture, VelocityNet
 from skyloom.generators.cvae.flow_prior import FlowPrior
 from skyloom.generators.cvae.frame import COLUMNS, ROWS, node_radii, nodes, outer_edge
@@ -42,12 +42,16 @@ class Arms(torch.nn.Module):
     """Latents to wound arms, the same in all bands; wound, or a Sersic fit would take them for its own shape."""
 
     def forward(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self.maps(z, y)[0]
+
+    def maps(self, z: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         r, phi = nodes().norm(dim=-1), torch.atan2(nodes()[..., 1], nodes()[..., 0])
         f = torch.zeros(len(z), ROWS, COLUMNS)
         for j, m in enumerate((2, 3, 5)):
             strength, wound, turn = (z[:, 3 * j + k, None, None] for k in range(3))
             f = f + 0.2 * (1 + strength.tanh()) * torch.cos(m * phi + (3 + wound) * torch.log(r + 0.3) + 3 * turn)
-        return f * outer_edge(r) * r**2 / (r**2 + 0.1)
+        f = f * outer_edge(r) * r**2 / (r**2 + 0.1)
+        return f, f
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +99,7 @@ def test_no_map_is_scaled_without_need(model: CVAEGenerator, monkeypatch: pytest
         assert (scale == 1).all()
         return f
 
-    monkeypatch.setattr(generator, "scaled_maps", none_scaled)
+    monkeypatch.setattr(amplitude, "scaled_maps", none_scaled)
     for count in (8, 3):  # 3: a batch filled up
         for changes in ({}, {"structure_radius": 0.5}):
             model.sample(_discs(**changes)[:count], seed=2)
