@@ -7,7 +7,6 @@ latents less again. What is missing is one number, found on the training galaxie
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,11 +16,13 @@ from torch import Tensor
 
 from skyloom.generators.cvae.data import GRID_SIZE, Stamps
 from skyloom.generators.cvae.features import without_band
+from skyloom.generators.cvae.frame import node_radii
 from skyloom.generators.cvae.instrument import GridGeometry, Jitter, grid_points, observe, residual_grid
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import LatentPrior
 from skyloom.generators.cvae.projection import unabsorbed
 from skyloom.generators.cvae.structure_scale import scaled_maps
+from skyloom.physics.sersic import sersic_surface_brightness
 
 __all__ = ["GAIN", "GAINS", "drawn_maps", "left_by_fit", "structure_gain"]
 
@@ -32,6 +33,8 @@ GAIN = "sampling.gain"
 GAINS = (0.5, 0.7, 1.0, 1.4, 2.0)
 """Between which the gain is looked for."""
 _BATCH = 64
+_FAINT = 0.01  # surface brightness, of flux 1 and half-light radius 1
+_OUTSKIRTS, _END = 3.0, 4.0  # half-light radii
 _STEP = 0.02  # of the fit's numerical derivatives, relative
 
 
@@ -45,15 +48,27 @@ def drawn_maps(f: tuple[Tensor, Tensor], sersic_n: Tensor, scale: Tensor, gain: 
     sersic_n, scale : Tensor, shape (B,)
         `scale` as `scaled_maps` takes it.
     gain : float
-        By which f is multiplied.
+        By which f is multiplied where the galaxy is bright; where it is faint stamps told little, and f stays.
 
     Returns
     -------
     Tensor, shape (B, ROWS, COLUMNS)
         In the galaxy's own half-light radii, without what a Sersic fit would absorb.
     """
-    own, reference = (gain * scaled_maps(one, scale) for one in f)
-    return unabsorbed(own, sersic_n, reference)
+    light = sersic_surface_brightness(sersic_n[:, None], node_radii())
+    strength = (1 + (gain - 1) * light / (light + _FAINT))[:, :, None]
+    own, reference = (strength * scaled_maps(one, scale) for one in f)
+    return _without_rim(unabsorbed(own, sersic_n, reference))
+
+
+def _without_rim(f: Tensor) -> Tensor:
+    """Maps of discs that end stay dark outside: f fades at the map's edge, where a ring of Sersic would come back."""
+    r = node_radii()
+    ring = f.mean(2)
+    last = int((r <= _OUTSKIRTS).sum()) - 1
+    held = ring[:, last : last + 1] * torch.sigmoid((_END - r) / 0.12)
+    kept = torch.where(r > r[last], torch.minimum(ring, held), ring)
+    return f + (kept - ring)[:, :, None]
 
 
 @torch.no_grad()
@@ -67,8 +82,8 @@ def structure_gain(
 ) -> float:
     """The gain with which samples look as strong as the galaxies of stamps.
 
-    Both are compared by `left_by_fit`, in the brighter half of the stamps, those of one galaxy together counting once:
-    the medians shall agree.
+    A sample and its galaxy share their conditions and are compared by `left_by_fit`, in the brighter half of the
+    stamps, those of one galaxy together counting once. Half of the samples shall be the stronger.
 
     Parameters
     ----------
@@ -111,14 +126,11 @@ def structure_gain(
                 image = observe(residual_grid(maps, points, n), stamps, index)
                 shown[g, d] = _left(image - stamps.sersic[index], basis, stamps, index) / power[index]
         drawn.append(shown)
-    target = _median(torch.cat(seen), weight)
-    found = [_median(values.flatten(), weight.repeat(draws)) for values in torch.cat(drawn, 2)]
-    if not target > 0 or not min(found) > 0:
-        logger.warning("no structure to compare samples with: they are drawn as decoded")
-        return 1.0
-    gain = float(np.exp(np.interp(math.log(target), np.log(found), np.log(GAINS))))
-    logger.info("a fit leaves %.3f of real galaxies, %s of samples: gain %.3f", math.sqrt(target),
-                ", ".join(f"{math.sqrt(v):.3f} ({g:g})" for v, g in zip(found, GAINS, strict=True)), gain)  # fmt: skip
+    real, samples = torch.cat(seen), torch.cat(drawn, 2)
+    stronger = ((samples > real).float() * weight).sum(2).mean(1) / weight.sum()
+    gain = float(np.exp(np.interp(0.5, stronger.numpy(), np.log(GAINS))))
+    shares = ", ".join(f"{share:.2f} ({g:g})" for share, g in zip(stronger.tolist(), GAINS, strict=True))
+    logger.info("samples of which a fit leaves more than of the galaxy, by gain: %s; chosen: %.3f", shares, gain)
     return gain
 
 
@@ -160,10 +172,3 @@ def _derivatives(stamps: Stamps, index: Tensor) -> Tensor:
     steeper = replace(stamps, sersic_n=stamps.sersic_n * (1 + _STEP))
     larger = replace(stamps, jacobian=stamps.jacobian * (1 + _STEP))
     return torch.stack([base, *(observe(nothing, one, index) - base for one in (steeper, larger))], 1)
-
-
-def _median(values: Tensor, weight: Tensor) -> float:
-    """Where half of the weight lies below."""
-    values, order = values.sort()
-    share = weight[order].cumsum(0) / weight.sum()
-    return float(values[int(torch.searchsorted(share, 0.5))])
