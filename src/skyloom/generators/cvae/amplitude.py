@@ -33,7 +33,7 @@ GAIN = "sampling.gain"
 GAINS = (0.5, 0.7, 1.0, 1.4, 2.0)
 """Between which the gain is looked for."""
 _BATCH = 64
-_FAINT = 0.01  # surface brightness, of flux 1 and half-light radius 1
+_FAINT = 0.05  # surface brightness, of flux 1 and half-light radius 1
 _OUTSKIRTS, _END = 3.0, 4.0  # half-light radii
 _STEP = 0.02  # of the fit's numerical derivatives, relative
 
