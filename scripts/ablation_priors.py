@@ -123,7 +123,8 @@ def coherence(
         name: CVAEGenerator(model.encoder, model.decoder, prior, model.card, model.density, gains[name])
         for name, prior in priors.items()
     }
-    out: dict[str, Any] = {"columns": list(COLUMNS), "stamps": len(real), "draws": draws, "gains": gains, "priors": {}}
+    out: dict[str, Any] = {"columns": list(COLUMNS), "stamps": len(real), "draws": draws, "priors": {}}
+    out["gains"] = {name: gain.tolist() for name, gain in gains.items()}
     for name, generator in [*generators.items(), ("Sersic", None)]:
         made = Counterparts(real, generator, default_refit, seed=seed, draws=draws)
         cutouts = list(made)

@@ -1,7 +1,7 @@
 """How strong structure is drawn: so that a Sersic fit leaves as much of samples as of real galaxies.
 
 A decoder that has learned from blurred and noisy stamps draws less than is there, and a prior that has learned from its
-latents less again. What is missing is one number, found on the training galaxies.
+latents less again. What is missing is found on the training galaxies, for discs and for steeper ones.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from skyloom.generators.cvae.projection import unabsorbed
 from skyloom.generators.cvae.structure_scale import scaled_maps
 from skyloom.physics.sersic import sersic_surface_brightness
 
-__all__ = ["GAIN", "GAINS", "drawn_maps", "left_by_fit", "structure_gain"]
+__all__ = ["GAIN", "GAINS", "drawn_maps", "gain_at", "left_by_fit", "structure_gain"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _OUTSKIRTS, _END = 3.0, 4.0  # half-light radii
 _STEP = 0.02  # of the fit's numerical derivatives, relative
 
 
-def drawn_maps(f: tuple[Tensor, Tensor], sersic_n: Tensor, scale: Tensor, gain: float) -> Tensor:
+def drawn_maps(f: tuple[Tensor, Tensor], sersic_n: Tensor, scale: Tensor, gain: Tensor) -> Tensor:
     """Maps as samples show them.
 
     Parameters
@@ -47,7 +47,7 @@ def drawn_maps(f: tuple[Tensor, Tensor], sersic_n: Tensor, scale: Tensor, gain: 
         Of `Decoder.maps`.
     sersic_n, scale : Tensor, shape (B,)
         `scale` as `scaled_maps` takes it.
-    gain : float
+    gain : Tensor, shape (B,)
         By which f is multiplied where the galaxy is bright; where it is faint stamps told little, and f stays.
 
     Returns
@@ -56,7 +56,7 @@ def drawn_maps(f: tuple[Tensor, Tensor], sersic_n: Tensor, scale: Tensor, gain: 
         In the galaxy's own half-light radii, without what a Sersic fit would absorb.
     """
     light = sersic_surface_brightness(sersic_n[:, None], node_radii())
-    strength = (1 + (gain - 1) * light / (light + _FAINT))[:, :, None]
+    strength = (1 + (gain[:, None] - 1) * light / (light + _FAINT))[:, :, None]
     own, reference = (strength * scaled_maps(one, scale) for one in f)
     return _without_rim(unabsorbed(own, sersic_n, reference))
 
@@ -71,19 +71,27 @@ def _without_rim(f: Tensor) -> Tensor:
     return f + (kept - ring)[:, :, None]
 
 
+def gain_at(table: Tensor, sersic_n: Tensor) -> Tensor:
+    """The gain at Sersic indices (B,): between the rows (n, gain) of a table, logarithms in both, constant beyond."""
+    at, values = (table[:, k].log().double().numpy() for k in (0, 1))
+    found = np.exp(np.interp(np.log(sersic_n.double().numpy()), at, values))
+    return torch.from_numpy(found).to(sersic_n)
+
+
 @torch.no_grad()
 def structure_gain(
     decode: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     prior: LatentPrior,
     stamps: Stamps,
     *,
-    draws: int = 2,
+    draws: int = 8,
     seed: int = 0,
-) -> float:
+) -> Tensor:
     """The gain with which samples look as strong as the galaxies of stamps.
 
     A sample and its galaxy share their conditions and are compared by `left_by_fit`, in the brighter half of the
-    stamps, those of one galaxy together counting once. Half of the samples shall be the stronger.
+    stamps, those of one galaxy together counting once. Half of the samples shall be the stronger: of those with a
+    Sersic index below the median, and of those above.
 
     Parameters
     ----------
@@ -97,41 +105,57 @@ def structure_gain(
 
     Returns
     -------
-    float
-        Within `GAINS`.
+    Tensor, shape (2, 2)
+        The halves' median n, and their gains, within `GAINS`; for `gain_at`.
     """
-    power = (stamps.sersic**2 * stamps.mask).sum((1, 2))
     snr = (stamps.sersic**2 / stamps.sigma_noise**2 * stamps.mask).sum((1, 2)).sqrt()
     galaxies = Galaxies.of(stamps)
-    prior_y = without_band(galaxies.mean(stamps.features))
     bright = torch.nonzero(snr >= snr.median())[:, 0]
     weight = 1 / torch.bincount(galaxies.row[bright])[galaxies.row[bright]]
-    seen, drawn = [], []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        latents = [prior.draw(prior_y, torch.randn(len(prior_y), prior.noise_size)) for _ in range(draws)]
-    for index in bright.split(_BATCH):
-        basis = _derivatives(stamps, index)
-        noise = (stamps.sigma_noise[index] ** 2 * stamps.mask[index]).sum((1, 2))
-        real = _left(stamps.image[index] - stamps.sersic[index], basis, stamps, index)
-        seen.append((real - noise) / power[index])
-        rows, n, y = galaxies.row[index], stamps.sersic_n[index], stamps.features[index]
-        grid = grid_points(GRID_SIZE, stamps.grid_scale, stamps.angle[index])
-        shown = torch.empty(len(GAINS), draws, len(index))
-        for d, (z, mirrored) in enumerate(latents):
-            f = decode(z[rows], y)
-            points = GridGeometry.of(grid, Jitter(stamps.q[index], mirrored[rows]))
-            for g, gain in enumerate(GAINS):
-                maps = drawn_maps(f, n, galaxies.frame[index], gain)
-                image = observe(residual_grid(maps, points, n), stamps, index)
-                shown[g, d] = _left(image - stamps.sersic[index], basis, stamps, index) / power[index]
-        drawn.append(shown)
-    real, samples = torch.cat(seen), torch.cat(drawn, 2)
-    stronger = ((samples > real).float() * weight).sum(2).mean(1) / weight.sum()
-    gain = float(np.exp(np.interp(0.5, stronger.numpy(), np.log(GAINS))))
-    shares = ", ".join(f"{share:.2f} ({g:g})" for share, g in zip(stronger.tolist(), GAINS, strict=True))
-    logger.info("samples of which a fit leaves more than of the galaxy, by gain: %s; chosen: %.3f", shares, gain)
-    return gain
+        stronger = torch.cat(
+            [_stronger(decode, prior, stamps, galaxies, index, draws) for index in bright.split(_BATCH)], 1
+        )
+    n = stamps.sersic_n[bright]
+    rows = []
+    for half in (n < n.median(), n >= n.median()):
+        if not half.any():
+            continue
+        share = (stronger[:, half] * weight[half]).sum(1) / weight[half].sum()
+        gain = float(np.exp(np.interp(0.5, share.numpy(), np.log(GAINS))))
+        rows.append([float(n[half].median()), gain])
+        shares = ", ".join(f"{one:.2f} ({g:g})" for one, g in zip(share.tolist(), GAINS, strict=True))
+        logger.info("n = %.2f: samples of which a fit leaves more than of the galaxy, by gain: %s; chosen: %.3f",
+                    rows[-1][0], shares, gain)  # fmt: skip
+    return torch.tensor(rows)
+
+
+def _stronger(
+    decode: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    prior: LatentPrior,
+    stamps: Stamps,
+    galaxies: Galaxies,
+    index: Tensor,
+    draws: int,
+) -> Tensor:
+    """Share of the draws of each stamp that are stronger than its galaxy, at each of `GAINS`; shape (GAINS, B)."""
+    basis = _derivatives(stamps, index)
+    sky = (stamps.sigma_noise[index] ** 2 * stamps.mask[index]).sum((1, 2))
+    real = _left(stamps.image[index] - stamps.sersic[index], basis, stamps, index) - sky
+    rows, n, y = galaxies.row[index], stamps.sersic_n[index], stamps.features[index]
+    told = without_band(galaxies.mean(stamps.features))[rows]
+    grid = grid_points(GRID_SIZE, stamps.grid_scale, stamps.angle[index])
+    found = torch.zeros(len(GAINS), len(index))
+    for _ in range(draws):
+        z, mirrored = prior.draw(told, torch.randn(len(index), prior.noise_size))
+        maps = decode(z, y)
+        points = GridGeometry.of(grid, Jitter(stamps.q[index], mirrored))
+        for g, gain in enumerate(GAINS):
+            f = drawn_maps(maps, n, galaxies.frame[index], torch.full_like(n, gain))
+            image = observe(residual_grid(f, points, n), stamps, index)
+            found[g] += (_left(image - stamps.sersic[index], basis, stamps, index) > real).float() / draws
+    return found
 
 
 def left_by_fit(residual: Tensor, stamps: Stamps, index: Tensor) -> Tensor:
