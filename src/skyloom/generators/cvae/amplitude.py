@@ -34,7 +34,7 @@ GAINS = (0.5, 0.7, 1.0, 1.4, 2.0)
 """Between which the gain is looked for."""
 _BATCH = 64
 _FAINT = 0.05  # surface brightness, of flux 1 and half-light radius 1
-_OUTSKIRTS, _END = 3.0, 4.0  # half-light radii
+_OUTSKIRTS, _END = 3.0, 4.4  # half-light radii
 _STEP = 0.02  # of the fit's numerical derivatives, relative
 
 
@@ -62,11 +62,11 @@ def drawn_maps(f: tuple[Tensor, Tensor], sersic_n: Tensor, scale: Tensor, gain: 
 
 
 def _without_rim(f: Tensor) -> Tensor:
-    """Maps of discs that end stay dark outside: f fades at the map's edge, where a ring of Sersic would come back."""
+    """Maps of galaxies that end stay dark outside: f fades so slowly that no ring of the Sersic's light comes back."""
     r = node_radii()
     ring = f.mean(2)
     last = int((r <= _OUTSKIRTS).sum()) - 1
-    held = ring[:, last : last + 1] * torch.sigmoid((_END - r) / 0.12)
+    held = ring[:, last : last + 1] * ((_END - r) / (_END - r[last])).clamp(min=0)
     kept = torch.where(r > r[last], torch.minimum(ring, held), ring)
     return f + (kept - ring)[:, :, None]
 
