@@ -106,7 +106,7 @@ def structure_gain(
     Returns
     -------
     Tensor, shape (2, 2)
-        The halves' median n, and their gains, within `GAINS`; for `gain_at`.
+        The halves' median n, and their gains, within `GAINS`; for `gain_at`. One row where all n are equal.
     """
     snr = (stamps.sersic**2 / stamps.sigma_noise**2 * stamps.mask).sum((1, 2)).sqrt()
     galaxies = Galaxies.of(stamps)
