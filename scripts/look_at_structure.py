@@ -19,7 +19,7 @@ from torch import Tensor
 
 import skyloom
 from skyloom.generators.cvae.data import Stamps, usable
-from skyloom.generators.cvae.frame import R0, map_coordinates, node_radii, without_cusp
+from skyloom.generators.cvae.frame import R0, node_radii
 from skyloom.generators.cvae.instrument import GridGeometry, residual_grid
 from skyloom.generators.cvae.projection import without_sersic
 from skyloom.generators.cvae.reencode import reencoded_maps
@@ -37,11 +37,8 @@ def sky(f: Tensor, sersic_n: Tensor, q: Tensor) -> Tensor:
     y, x = torch.meshgrid(x, x, indexing="ij")
     flat = q.clamp(min=0.08)[:, None, None]
     points = torch.stack([x.expand(len(q), -1, -1), y / flat], -1) * 0.8
-    r = points.norm(dim=-1)
-    light = sersic_surface_brightness(sersic_n[:, None, None], r.clamp(min=0.06))
-    flat = map_coordinates(points)
-    grid = GridGeometry(without_cusp(r), flat, torch.sigmoid((4.1 - r) / 0.08))
-    return light + residual_grid(f, grid, sersic_n)
+    light = sersic_surface_brightness(sersic_n[:, None, None], points.norm(dim=-1).clamp(min=0.06))
+    return light + residual_grid(f, GridGeometry.of(points), sersic_n)
 
 
 def picture(images: Tensor) -> np.ndarray:

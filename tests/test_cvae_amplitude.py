@@ -9,7 +9,15 @@ import torch
 from skyloom import Conditions
 from skyloom.generators.builtin import COSMOS_WEIGHTS
 from skyloom.generators.checkpoint import load_checkpoint
-from skyloom.generators.cvae.amplitude import GAIN, GAINS, drawn_maps, gain_at, left_by_fit, structure_gain
+from skyloom.generators.cvae.amplitude import (
+    GAIN,
+    GAINS,
+    drawn_maps,
+    fit_derivatives,
+    gain_at,
+    left_by_fit,
+    structure_gain,
+)
 from skyloom.generators.cvae.data import GRID_SIZE, Stamps
 from skyloom.generators.cvae.features import without_band
 from skyloom.generators.cvae.frame import node_radii, outer_edge
@@ -103,7 +111,7 @@ def test_a_fit_leaves_nothing_of_another_sersic(stamps, change):
     nothing = torch.zeros(len(stamps), GRID_SIZE, GRID_SIZE)
     residual = observe(nothing, other, index) - observe(nothing, stamps, index)
     power = (residual**2 * stamps.mask).sum((1, 2))
-    assert bool((left_by_fit(residual, stamps, index) < 0.05 * power).all())
+    assert bool((left_by_fit(residual, fit_derivatives(stamps, index), stamps, index) < 0.05 * power).all())
 
 
 def test_samples_are_drawn_with_the_gain_of_the_weights(model):

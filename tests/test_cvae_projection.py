@@ -12,12 +12,14 @@ from skyloom import Conditions
 from skyloom.cutouts.measure import fit_sersic
 from skyloom.generators.builtin import COSMOS_WEIGHTS
 from skyloom.generators.cvae import amplitude
-from skyloom.generators.cvae.frame import COLUMNS, ROWS, nodes, outer_edge, turned_maps, without_cusp
+from skyloom.generators.cvae.frame import COLUMNS, ROWS, nodes, outer_edge, turned_maps
 from skyloom.generators.cvae.load import load_generator
 from skyloom.generators.cvae.projection import fit_weight, sersic_derivatives, unabsorbed
 from skyloom.generators.cvae.simulate_fields import PHI, RADII, random_field
 from skyloom.physics.sersic import sersic_surface_brightness
 from skyloom.stamps import Cutout
+
+from .sersic_refit import refit
 
 
 def _maps(count: int, strength: float = 0.4, seed: int = 0) -> torch.Tensor:
@@ -27,12 +29,8 @@ def _maps(count: int, strength: float = 0.4, seed: int = 0) -> torch.Tensor:
 
 def _absorbed(f: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
     """Root mean square of what one linear fit to the residual explains, over that of the residual."""
-    blunt, sharp = (sersic_surface_brightness(n[:, None, None], r) for r in (without_cusp(RADII), RADII))
-    light = (torch.expm1(f) * blunt / sharp).flatten(1)[..., None]
-    basis = sersic_derivatives(n).flatten(2)
-    weight = fit_weight(n)[..., None].expand(-1, -1, COLUMNS).flatten(1)[:, None]
-    fit = torch.linalg.solve((basis * weight) @ basis.mT, (basis * weight) @ light).mT @ basis
-    power = [(x**2 * weight).sum((1, 2)) for x in (fit, light.mT)]
+    fit, light, weight = refit(f, n)
+    power = [(x**2 * weight).sum(1) for x in (fit, light)]
     return (power[0] / power[1]).sqrt()
 
 
@@ -94,12 +92,9 @@ def test_bands_share_what_is_left_of_shape_and_centre():
             torch.fft.rfft(a - b, dim=2)[:, :, order] for a, b in ((found, f), (unabsorbed(reference, n), reference))
         ]
         torch.testing.assert_close(*change, atol=1e-3 * float(change[1].abs().max()), rtol=1e-3)
-    rings = sersic_derivatives(n)[:, :3]
-    blunt, sharp = (sersic_surface_brightness(n[:, None, None], r) for r in (without_cusp(RADII), RADII))
-    weight = fit_weight(n)[:, None, :, None]
-    left, before = (
-        (rings * weight * torch.expm1(m)[:, None] * (blunt / sharp)[:, None]).sum((2, 3)) for m in (found, f)
-    )
+    rings = sersic_derivatives(n)[:, :3].flatten(2)
+    residuals = [refit(m, n)[1:] for m in (found, f)]
+    left, before = ((rings * (light * weight)[:, None]).sum(2) for light, weight in residuals)
     assert float(left.abs().max()) < 0.02 * float(before.abs().max())
     torch.testing.assert_close(unabsorbed(f, n, f), unabsorbed(f, n), atol=0.02, rtol=0)
 

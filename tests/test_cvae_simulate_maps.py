@@ -9,18 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyloom.generators.cvae.frame import COLUMNS, R0, ROWS, node_radii, without_cusp
-from skyloom.generators.cvae.projection import (
-    faintness_taper,
-    fit_weight,
-    sersic_derivatives,
-    without_sersic,
-)
+from skyloom.generators.cvae.frame import COLUMNS, R0, ROWS, node_radii
+from skyloom.generators.cvae.projection import faintness_taper, without_sersic
 from skyloom.generators.cvae.simulate import build_components, shade, simulate_structure
 from skyloom.generators.cvae.simulate_fields import PHI, RADII
 from skyloom.generators.cvae.simulate_parameters import draw_parameters
 from skyloom.generators.cvae.structure import bar_strength, measured_pitch, strongest_mode
-from skyloom.physics.sersic import sersic_surface_brightness
+
+from .sersic_refit import refit
 
 
 @pytest.fixture(scope="module")
@@ -112,18 +108,11 @@ def test_refitting_gives_nothing_back():
     p = draw_parameters(n, torch.linspace(0.1, 0.95, 40))
     raw = shade(build_components(p), torch.full((40,), 0.5))
     f = without_sersic(raw, n)
-    basis = sersic_derivatives(n).flatten(2)
-    weight = fit_weight(n)[..., None].expand(-1, -1, COLUMNS).flatten(1)[:, None]
-    s, s_blunt = (sersic_surface_brightness(n[:, None, None], r) for r in (RADII + 0 * PHI, without_cusp(RADII)))
-    blunt = s_blunt / s
 
     def refitted(f):
         """Root mean square, weighted by light, of what one linear fit to the residual explains."""
-        light = (torch.expm1(f) * blunt).flatten(1)[..., None]
-        normal = (basis * weight) @ basis.mT
-        normal = normal + 1e-6 * normal.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * torch.eye(7)
-        found = (torch.linalg.solve(normal, (basis * weight) @ light).mT @ basis)[:, 0]
-        return ((found**2 * weight[:, 0]).sum(1) / weight[:, 0].sum(1)).sqrt()
+        fit, _, weight = refit(f, n)
+        return ((fit**2 * weight).sum(1) / weight.sum(1)).sqrt()
 
     assert float(refitted(raw * faintness_taper(n)[..., None]).median()) > 0.05
     assert float(refitted(f).median()) < 0.005

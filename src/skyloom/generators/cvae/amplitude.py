@@ -24,7 +24,7 @@ from skyloom.generators.cvae.projection import unabsorbed
 from skyloom.generators.cvae.structure_scale import scaled_maps
 from skyloom.physics.sersic import sersic_surface_brightness
 
-__all__ = ["GAIN", "GAINS", "drawn_maps", "gain_at", "left_by_fit", "structure_gain"]
+__all__ = ["GAIN", "GAINS", "drawn_maps", "fit_derivatives", "gain_at", "left_by_fit", "structure_gain"]
 
 logger = logging.getLogger(__name__)
 
@@ -110,13 +110,16 @@ def structure_gain(
     """
     snr = (stamps.sersic**2 / stamps.sigma_noise**2 * stamps.mask).sum((1, 2)).sqrt()
     galaxies = Galaxies.of(stamps)
+    told = without_band(galaxies.mean(stamps.features))[galaxies.row]
     bright = torch.nonzero(snr >= snr.median())[:, 0]
     weight = 1 / torch.bincount(galaxies.row[bright])[galaxies.row[bright]]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        stronger = torch.cat(
-            [_stronger(decode, prior, stamps, galaxies, index, draws) for index in bright.split(_BATCH)], 1
-        )
+        parts = [
+            _stronger(decode, prior, stamps, index, told[index], galaxies.frame[index], draws)
+            for index in bright.split(_BATCH)
+        ]
+    stronger = torch.cat(parts, 1)
     n = stamps.sersic_n[bright]
     rows = []
     for half in (n < n.median(), n >= n.median()):
@@ -135,16 +138,16 @@ def _stronger(
     decode: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     prior: LatentPrior,
     stamps: Stamps,
-    galaxies: Galaxies,
     index: Tensor,
+    told: Tensor,
+    frame: Tensor,
     draws: int,
 ) -> Tensor:
     """Share of the draws of each stamp that are stronger than its galaxy, at each of `GAINS`; shape (GAINS, B)."""
-    basis = _derivatives(stamps, index)
+    basis = fit_derivatives(stamps, index)
     sky = (stamps.sigma_noise[index] ** 2 * stamps.mask[index]).sum((1, 2))
-    real = _left(stamps.image[index] - stamps.sersic[index], basis, stamps, index) - sky
-    rows, n, y = galaxies.row[index], stamps.sersic_n[index], stamps.features[index]
-    told = without_band(galaxies.mean(stamps.features))[rows]
+    real = left_by_fit(stamps.image[index] - stamps.sersic[index], basis, stamps, index) - sky
+    n, y = stamps.sersic_n[index], stamps.features[index]
     grid = grid_points(GRID_SIZE, stamps.grid_scale, stamps.angle[index])
     found = torch.zeros(len(GAINS), len(index))
     for _ in range(draws):
@@ -152,13 +155,13 @@ def _stronger(
         maps = decode(z, y)
         points = GridGeometry.of(grid, Jitter(stamps.q[index], mirrored))
         for g, gain in enumerate(GAINS):
-            f = drawn_maps(maps, n, galaxies.frame[index], torch.full_like(n, gain))
+            f = drawn_maps(maps, n, frame, torch.full_like(n, gain))
             image = observe(residual_grid(f, points, n), stamps, index)
-            found[g] += (_left(image - stamps.sersic[index], basis, stamps, index) > real).float() / draws
+            found[g] += (left_by_fit(image - stamps.sersic[index], basis, stamps, index) > real).float() / draws
     return found
 
 
-def left_by_fit(residual: Tensor, stamps: Stamps, index: Tensor) -> Tensor:
+def left_by_fit(residual: Tensor, basis: Tensor, stamps: Stamps, index: Tensor) -> Tensor:
     """Power of residuals from stamps' Sersics after one linear step of a new fit, noise and all.
 
     The fit is of flux, size and index; shape and centre are those of all bands of a galaxy and stay.
@@ -166,6 +169,8 @@ def left_by_fit(residual: Tensor, stamps: Stamps, index: Tensor) -> Tensor:
     Parameters
     ----------
     residual : Tensor, shape (B, S, S)
+    basis : Tensor, shape (B, 3, S, S)
+        `fit_derivatives`.
     stamps : Stamps
     index : Tensor of int, shape (B,)
 
@@ -174,10 +179,6 @@ def left_by_fit(residual: Tensor, stamps: Stamps, index: Tensor) -> Tensor:
     Tensor, shape (B,)
         Sum of squares over the usable pixels, weighted in the fit by their noise; in the stamps' own units.
     """
-    return _left(residual, _derivatives(stamps, index), stamps, index)
-
-
-def _left(residual: Tensor, basis: Tensor, stamps: Stamps, index: Tensor) -> Tensor:
     mask = stamps.mask[index]
     weight = mask / stamps.sigma_noise[index]
     columns = (basis * weight[:, None]).flatten(2)
@@ -189,7 +190,7 @@ def _left(residual: Tensor, basis: Tensor, stamps: Stamps, index: Tensor) -> Ten
     return (rest**2 * mask).sum((1, 2))
 
 
-def _derivatives(stamps: Stamps, index: Tensor) -> Tensor:
+def fit_derivatives(stamps: Stamps, index: Tensor) -> Tensor:
     """Changes of the Sersics' images with flux, index and size, shape (B, 3, S, S)."""
     nothing = torch.zeros(len(index), GRID_SIZE, GRID_SIZE)
     base = observe(nothing, stamps, index)

@@ -215,13 +215,19 @@ class Decoder(nn.Module):
         -------
         Tensor, shape (B, ROWS, COLUMNS)
         """
-        return self.maps(z, y)[0]
+        f, change = self._unbounded(z, y)
+        return self._bounded(f + change)
 
     def maps(self, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Decode f, and beside it f without the change of colour: at the wavelength where the latents are defined.
 
         Takes and gives what `forward` does, f twice.
         """
+        f, change = self._unbounded(z, y)
+        return self._bounded(f + change), self._bounded(f)
+
+    def _unbounded(self, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the latents are defined, and what changes from there to the wavelength of y."""
         g, q = self.arch.global_latents, _q_of(y)
         h = torch.cat([z[:, :g], y], 1)
         rows, columns = LATENT_ROWS, LATENT_COLUMNS
@@ -238,7 +244,7 @@ class Decoder(nn.Module):
             x = F.silu(film(norm(conv(x)), h))
         slope = self.slope(F.silu(self.colour(torch.cat([x, *_finer(colour)], 1))))
         f = F.pixel_shuffle(self.out(x), 2)[:, 0]
-        return self._bounded(f + colour_step(y)[:, None, None] * upsample(slope)[:, 0]), self._bounded(f)
+        return f, colour_step(y)[:, None, None] * upsample(slope)[:, 0]
 
     def _bounded(self, f: Tensor) -> Tensor:
         f = self.arch.f_max * torch.tanh(f / self.arch.f_max) * self.edge

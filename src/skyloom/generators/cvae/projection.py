@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skyloom.generators.cvae.frame import R0, R_MAX, outer_edge, without_cusp
-from skyloom.generators.cvae.simulate_fields import PHI, RADII
+from skyloom.generators.cvae.frame import R0, R_MAX, node_radii, outer_edge, without_cusp
+from skyloom.generators.cvae.simulate_fields import PHI
 from skyloom.physics.sersic import sersic_b, sersic_surface_brightness
 
 __all__ = ["faintness_taper", "fit_weight", "sersic_derivatives", "unabsorbed", "without_sersic"]
 
 _STEPS = 3
+_R = node_radii()
 _SKY = 0.05  # surface brightness, of flux 1 and half-light radius 1, as below
 _FAINT = 0.002  # surface brightness, of flux 1 and half-light radius 1, below which structure fades
 _ANGULAR = torch.cat(
@@ -35,7 +36,7 @@ def sersic_derivatives(sersic_n: Tensor) -> Tensor:
 
 def _radial(sersic_n: Tensor) -> Tensor:
     """The derivatives' radial parts, shape (B, 7, ROWS)."""
-    n, r = sersic_n[:, None], RADII[:, 0]
+    n, r = sersic_n[:, None], _R
 
     def ln_s(index: Tensor) -> Tensor:
         return torch.log(sersic_surface_brightness(index, r + 1e-3) + 1e-12)
@@ -53,7 +54,7 @@ def fit_weight(sersic_n: Tensor) -> Tensor:
     S' is the Sersic without its cusp, as a PSF blurs it. The sky, about as bright as an exponential disc at its
     half-light radius, was chosen so that fits to stamps of S/N 30 to 300 find what was asked (docs/structure.md).
     """
-    r = RADII[:, 0]
+    r = _R
     light = sersic_surface_brightness(sersic_n[:, None], without_cusp(r))
     return light**2 / (light + _SKY) * r * (r + R0) * (r < 0.8 * R_MAX)
 
@@ -63,8 +64,8 @@ def faintness_taper(sersic_n: Tensor) -> Tensor:
 
     Out there f means nothing and would only cost a network capacity.
     """
-    light = sersic_surface_brightness(sersic_n[:, None], RADII[:, 0])
-    return light / (light + _FAINT) * outer_edge(RADII[:, 0])
+    light = sersic_surface_brightness(sersic_n[:, None], _R)
+    return light / (light + _FAINT) * outer_edge(_R)
 
 
 def unabsorbed(f: Tensor, sersic_n: Tensor, shape_of: Tensor | None = None) -> Tensor:
@@ -87,20 +88,26 @@ def unabsorbed(f: Tensor, sersic_n: Tensor, shape_of: Tensor | None = None) -> T
     Tensor, shape (B, ROWS, COLUMNS)
         Within +-3.
     """
+    fit = _fit_of(sersic_n)
     if shape_of is None:
-        return (f - _absorbed(f, sersic_n, slice(None))).clamp(-3, 3)
-    shared = _absorbed(shape_of, sersic_n, slice(None))
+        return (f - _absorbed(f, fit, slice(None))).clamp(-3, 3)
+    shared = _absorbed(shape_of, fit, slice(None))
     f = f - (shared - shared.mean(2, keepdim=True))
-    return (f - _absorbed(f, sersic_n, _OF_A_BAND)).clamp(-3, 3)
+    return (f - _absorbed(f, fit, _OF_A_BAND)).clamp(-3, 3)
 
 
-def _absorbed(f: Tensor, sersic_n: Tensor, which: slice) -> Tensor:
-    """What a fit of some of the seven parameters takes, shape (B, ROWS, COLUMNS)."""
-    n, r = sersic_n[:, None], RADII[:, 0]
-    blunt = sersic_surface_brightness(n, without_cusp(r)) / sersic_surface_brightness(n, r)
-    radial, angular = _radial(sersic_n)[:, which], _ANGULAR[which]
-    weighted = radial * (fit_weight(sersic_n) * blunt)[:, None]
-    tapered = radial * faintness_taper(sersic_n)[:, None]
+def _fit_of(sersic_n: Tensor) -> tuple[Tensor, Tensor]:
+    """The derivatives' radial parts, weighted as the fit sees f and tapered as they are subtracted; (B, 7, ROWS)."""
+    n = sersic_n[:, None]
+    blunt = sersic_surface_brightness(n, without_cusp(_R)) / sersic_surface_brightness(n, _R)
+    radial = _radial(sersic_n)
+    return radial * (fit_weight(sersic_n) * blunt)[:, None], radial * faintness_taper(sersic_n)[:, None]
+
+
+def _absorbed(f: Tensor, fit: tuple[Tensor, Tensor], which: slice) -> Tensor:
+    """What a fit of some of the seven parameters takes, shape (B, ROWS, COLUMNS); `fit` of `_fit_of`."""
+    weighted, tapered = (part[:, which] for part in fit)
+    angular = _ANGULAR[which]
     products = weighted[:, :, None] * tapered[:, None]
     size = len(angular)
     pairs = (angular[:, None] * angular).flatten(0, 1).T
