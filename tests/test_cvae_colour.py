@@ -8,7 +8,6 @@ import torch
 
 from skyloom.errors import TrainingError
 from skyloom.generators.cvae.build import wound_alike
-from skyloom.generators.cvae.coherent import coherence_factors
 from skyloom.generators.cvae.data import Stamps
 from skyloom.generators.cvae.encode import colour_channels, encode, referenced
 from skyloom.generators.cvae.evidence import evidence_gain, posterior_of
@@ -27,6 +26,7 @@ from skyloom.generators.cvae.flow_simulated import fit_latents
 from skyloom.generators.cvae.frame import COLUMNS, ROWS
 from skyloom.generators.cvae.importance import Sampling, log_evidence
 from skyloom.generators.cvae.instrument import GridGeometry, encoder_input, grid_points, residual_grid
+from skyloom.generators.cvae.measurement import measured
 from skyloom.generators.cvae.net import Architecture, Decoder, Encoder
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.reencode import reencoded_maps
@@ -198,8 +198,9 @@ def test_every_path_decodes_real_galaxies_at_their_own_reference(tmp_path):
     spy.check(STEPS)
     evidence_gain(trainer.encoder, trainer.decoder, stamps, 1, None, refine=2)
     spy.check(0.0)
-    mean, log_variance, frames = posterior_of(trainer.encoder, stamps, index, galaxies)
-    coherence_factors(trainer.decoder, stamps, index, galaxies, (mean, log_variance), frames)
+    mean, _, frames = posterior_of(trainer.encoder, stamps, index, galaxies)
+    measured(trainer.decoder, stamps, index, galaxies, mean, frames)  # stamp by stamp
+    spy.steps = list(torch.stack([torch.stack(steps.aminmax()) for steps in spy.steps]).unique(dim=0).T)
     spy.check(STEPS)
     log_evidence(trainer.encoder, trainer.decoder, None, stamps, galaxies, Sampling(samples=4))
     spy.check(STEPS)

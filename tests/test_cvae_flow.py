@@ -12,6 +12,7 @@ from skyloom.generators.cvae.flow_net import FlowArchitecture, VelocityNet, skip
 from skyloom.generators.cvae.flow_path import integrate, log_density, matching_loss, posterior_samples, times
 from skyloom.generators.cvae.flow_prior import FlowPrior
 from skyloom.generators.cvae.flow_turn import random_turns, turned
+from skyloom.generators.cvae.measurement import Measurement
 from skyloom.generators.cvae.net import Architecture
 
 ARCH = Architecture(global_latents=3, local_channels=2, fine_channels=0, colour_channels=0)
@@ -108,20 +109,23 @@ def test_matching_loss_is_least_at_the_true_velocity(gaussian):
 
 
 @settings(max_examples=6, deadline=None)
-@given(st.integers(0, 1000), st.floats(-1.5, 1.5))
-def test_posterior_samples_of_a_gaussian_are_the_exact_posterior(gaussian, seed, strength):
+@given(st.integers(0, 1000), st.floats(-1.5, 1.5), st.booleans())
+def test_posterior_samples_of_a_gaussian_are_the_exact_posterior(gaussian, seed, strength, blurred):
     mean, covariance, velocity = gaussian
     generator = torch.Generator().manual_seed(seed)
     precision = torch.exp(torch.randn(D, generator=generator) + strength).clamp(max=30)
     precision[torch.rand(D, generator=generator) < 0.4] = 0.0  # not measured
+    directions = torch.eye(D)
+    if blurred:  # what is measured are sums of latents
+        directions = torch.linalg.qr(torch.randn(D, D, generator=generator))[0]
     truth = mean + torch.linalg.cholesky(covariance) @ torch.randn(D, generator=generator)
-    measured = truth + torch.randn(D, generator=generator) / precision.clamp(min=0.1).sqrt()
-    spread = torch.linalg.inv(torch.linalg.inv(covariance) + torch.diag(precision))
-    expected = spread @ (torch.linalg.solve(covariance, mean) + precision * measured)
+    value = directions @ truth + torch.randn(D, generator=generator) / precision.clamp(min=0.1).sqrt()
+    information = directions.T @ torch.diag(precision) @ directions
+    spread = torch.linalg.inv(torch.linalg.inv(covariance) + information)
+    expected = spread @ (torch.linalg.solve(covariance, mean) + directions.T @ (precision * value))
     n = 1500
-    z = posterior_samples(
-        velocity, (precision * measured).expand(n, -1), precision.expand(n, -1), steps=8, generator=generator
-    )
+    measurement = Measurement(*(part[None].expand(n, *part.shape) for part in (directions, precision, value)))
+    z = posterior_samples(velocity, measurement, steps=8, generator=generator)
     off = (z.mean(0) - expected) / spread.diagonal().sqrt()
     assert float(off.square().mean().sqrt()) < 0.15
     root = torch.linalg.cholesky(spread)

@@ -12,6 +12,7 @@ from skyloom.generators.cvae.flow_config import FlowConfig
 from skyloom.generators.cvae.flow_net import FlowArchitecture
 from skyloom.generators.cvae.flow_simulated import fit_latents, simulated_posteriors
 from skyloom.generators.cvae.flow_train import FlowTrainer, fit_flow_prior
+from skyloom.generators.cvae.measurement import Measurement
 from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Architecture, Decoder
 from skyloom.generators.cvae.prior import Posteriors
 
@@ -33,15 +34,21 @@ def _waves(n: int, noise: float, real: bool) -> Posteriors:
     mean = (truth + noise * torch.randn_like(truth)) / (1 + noise**2)
     y = torch.zeros(n, WIDTH)
     y[:, FEATURES.index("q")] = 1.0
-    return Posteriors(mean, variance.log(), y, torch.full((n,), real))
+    return Posteriors(mean, variance.log(), y, torch.full((n,), real), _one_by_one(mean, variance))
+
+
+def _one_by_one(mean: torch.Tensor, variance: torch.Tensor) -> Measurement:
+    """Of each latent by itself, the prior divided out."""
+    precision = 1 / variance - 1
+    value = torch.where(precision > 0, mean / variance / precision.clamp(min=1e-6), 0.0)
+    return Measurement(torch.eye(mean.shape[1]).expand(len(mean), -1, -1), precision, value)
 
 
 def _both(n: int) -> Posteriors:
     torch.manual_seed(3)
     parts = [_waves(n, 0.8, True), _waves(n, 0.1, False)]
-    return Posteriors(
-        *(torch.cat([getattr(p, k) for p in parts]) for k in ("mean", "log_variance", "features", "real"))
-    )
+    columns = ("mean", "log_variance", "features", "real")
+    return Posteriors(*(torch.cat([getattr(p, k) for p in parts]) for k in columns), parts[0].measured)
 
 
 def _losses(folder) -> list[tuple[str, int, float]]:
@@ -86,12 +93,15 @@ def test_a_run_of_another_kind_is_refused(tmp_path):
     real = _waves(10, 0.5, True)
     with pytest.raises(TrainingError, match="10 and 0"):
         fit_flow_prior(real, ARCH, CONFIG, tmp_path / "other")
+    with pytest.raises(TrainingError, match="what stamps tell"):
+        fit_flow_prior(replace(posteriors, measured=None), ARCH, CONFIG, tmp_path / "other")
 
 
 def test_galaxies_that_say_nothing_hardly_count(tmp_path):
     posteriors = _both(10)
-    silent = replace(posteriors, mean=posteriors.mean.clone(), log_variance=posteriors.log_variance.clone())
-    silent.mean[0], silent.log_variance[0] = 0.0, 0.0
+    told = replace(posteriors.measured, precision=posteriors.measured.precision.clone())
+    told.precision[0] = 0.0
+    silent = replace(posteriors, measured=told)
     weight = FlowTrainer(silent, ARCH, CONFIG, tmp_path, torch.full((20,), 0.5)).weight
     assert float(weight[0]) == 0
     assert 0.02 < float(weight[1]) < 0.5

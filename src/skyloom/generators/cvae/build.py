@@ -15,7 +15,6 @@ from torch import Tensor
 from skyloom.errors import TrainingError
 from skyloom.generators.checkpoint import ModelCard, save_checkpoint
 from skyloom.generators.cvae.amplitude import GAIN, structure_gain
-from skyloom.generators.cvae.coherent import coherence_factors, typical_factors
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions, usable
 from skyloom.generators.cvae.encode import prior_features, referenced
 from skyloom.generators.cvae.evidence import posterior_of
@@ -23,6 +22,8 @@ from skyloom.generators.cvae.features import FEATURES, HINTS
 from skyloom.generators.cvae.flow_config import FlowConfig
 from skyloom.generators.cvae.flow_simulated import simulated_posteriors
 from skyloom.generators.cvae.flow_train import fit_flow_prior
+from skyloom.generators.cvae.instrument import Jitter
+from skyloom.generators.cvae.measurement import Measurement, measured
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import LatentPrior, Posteriors, fit_prior
 from skyloom.generators.cvae.refine import REFINE_STEPS, refined_posterior
@@ -139,7 +140,7 @@ def _density(cutouts: Sequence[Cutout], seed: int) -> ConditionDensity:
 
 
 def flow_posteriors(trainer: Trainer, stamps: Stamps, simulated: int) -> Posteriors:
-    """What the flow prior learns from: posteriors of the real galaxies, and latents fitted to simulated structure.
+    """What the flow prior learns from: what stamps tell of real galaxies, and latents fitted to simulated structure.
 
     Parameters
     ----------
@@ -148,14 +149,16 @@ def flow_posteriors(trainer: Trainer, stamps: Stamps, simulated: int) -> Posteri
     simulated : int
         Galaxies of simulated structure, at the conditions of real ones.
     """
-    real = wound_alike(trainer, stamps, simulated=0, coherent=True)
+    real = wound_alike(trainer, stamps, simulated=0, correlated=True)
     galaxies = Galaxies.of(stamps)
     rows = galaxies.first[torch.arange(simulated) % galaxies.count]
     made = simulated_posteriors(
         trainer.decoder, stamps.sersic_n[rows], stamps.q[rows], stamps.features[rows], seed=trainer.config.seed
     )
-    names = ("mean", "log_variance", "features", "real")
-    return Posteriors(*(torch.cat([getattr(real, name), getattr(made, name)]) for name in names))
+    mean, log_variance, y, domain = (
+        torch.cat([getattr(real, name), getattr(made, name)]) for name in ("mean", "log_variance", "features", "real")
+    )
+    return Posteriors(mean, log_variance, y, domain, real.measured)
 
 
 @torch.no_grad()
@@ -165,7 +168,7 @@ def wound_alike(
     simulated: int | None = None,
     *,
     refine: int = REFINE_STEPS,
-    coherent: bool = False,
+    correlated: bool = False,
 ) -> Posteriors:
     """Posteriors of all galaxies and of simulated structure, each mirrored where needed so that all wind the same way.
 
@@ -177,8 +180,8 @@ def wound_alike(
         How many galaxies of simulated structure; half as many as real ones by default.
     refine : int
         Gradient steps by which the real galaxies' posteriors are improved.
-    coherent : bool
-        Multiply the precisions by `coherence_factors`: for a prior that knows patterns.
+    correlated : bool
+        Also find what the stamps of the real ones tell with all correlations in it: `Posteriors.measured`.
     """
     torch.manual_seed(trainer.config.seed)
     galaxies = Galaxies.of(stamps)
@@ -190,38 +193,36 @@ def wound_alike(
         old, part, _ = real[made // 16 % len(real)]
         parts.append((with_simulated_structure(old, part, part.count, brighter=8.0), part, False))
         made += part.count
-    rows: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]] = []
+    rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    told: list[Measurement] = []
     for part_stamps, part, is_real in parts:
-        mean, log_variance, factors = _wound_one_way(trainer, part_stamps, part, refine if is_real else 0, coherent)
-        y, domain = prior_features(part_stamps.features, part), torch.full((part.count,), is_real)
-        rows.append((mean, log_variance, y, domain, factors))
-    mean, log_variance, y, domain, factors = (torch.cat(values) for values in zip(*rows, strict=True))
-    if coherent:  # as precise of a pattern as stamps are, not of each latent alone
-        factors = typical_factors(factors)
-        logger.info("stamps tell %.1f times more of structure as a whole (median)", float(factors.median()))
-        log_variance = -torch.log1p(torch.expm1(-log_variance) * factors[:, None])
-    return Posteriors(mean, log_variance, y, domain)
+        index = torch.arange(len(part_stamps))
+        mean, log_variance, frames = _wound_one_way(trainer, part_stamps, index, part)
+        if is_real:
+            posterior = mean, log_variance
+            mean, log_variance = refined_posterior(
+                trainer.decoder, part_stamps, index, part, posterior, frames, steps=refine
+            )
+            if correlated:
+                told.append(measured(trainer.decoder, part_stamps, index, part, mean, frames))
+        rows.append(
+            (mean, log_variance, prior_features(part_stamps.features, part), torch.full((part.count,), is_real))
+        )
+    mean, log_variance, y, domain = (torch.cat(values) for values in zip(*rows, strict=True))
+    return Posteriors(mean, log_variance, y, domain, Measurement.cat(told) if told else None)
 
 
 def _wound_one_way(
-    trainer: Trainer, stamps: Stamps, galaxies: Galaxies, refine: int, coherent: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Posteriors in the frame, mirrored or not, in which each galaxy winds the way that all do; `coherence_factors`.
-
-    The factors are 1 unless `coherent`.
-    """
-    index, y = torch.arange(len(stamps)), referenced(stamps.features, galaxies)[galaxies.first]
+    trainer: Trainer, stamps: Stamps, index: Tensor, galaxies: Galaxies
+) -> tuple[Tensor, Tensor, Jitter]:
+    """The encoder's posteriors in the frames, mirrored or not, in which each galaxy winds the way that all do."""
+    y = referenced(stamps.features, galaxies)[galaxies.first]
     windings = [
         winding(trainer.decoder(posterior_of(trainer.encoder, stamps, index, galaxies, mirror=side)[0], y))
         for side in (False, True)
     ]
     mirror = (windings[0] < windings[1])[galaxies.row]
-    mean, log_variance, frames = posterior_of(trainer.encoder, stamps, index, galaxies, mirror=mirror)
-    told = mean, log_variance
-    posterior = refined_posterior(trainer.decoder, stamps, index, galaxies, told, frames, steps=refine)
-    if not coherent:
-        return *posterior, torch.ones(galaxies.count)
-    return *posterior, coherence_factors(trainer.decoder, stamps, index, galaxies, posterior, frames)
+    return posterior_of(trainer.encoder, stamps, index, galaxies, mirror=mirror)
 
 
 def _flatten(part: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, np.ndarray]]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from skyloom.generators.cvae.flow_net import skip_and_scale
+from skyloom.generators.cvae.measurement import Measurement
 
 __all__ = ["Velocity", "integrate", "log_density", "matching_loss", "posterior_samples", "times"]
 
@@ -113,8 +114,7 @@ def log_density(
 
 def posterior_samples(
     velocity: Velocity,
-    weighted: Tensor,
-    precision: Tensor,
+    measurement: Measurement,
     *,
     levels: int = 24,
     steps: int = 5,
@@ -126,16 +126,16 @@ def posterior_samples(
     """Sample latents given a Gaussian measurement of each, with the flow as prior.
 
     Split Gibbs sampling (Vono et al. 2019; with diffusion priors: Wu et al. 2024): a copy x of the latents z, tied to
-    them by Gaussian noise of width rho, is drawn given z and the measurement, which is exact cell by cell; then z given
-    x, which is the flow's own reverse diffusion from noise rho. rho falls from `loudest` to `quietest`. What the tie
-    adds to a measurement's variance is taken off it first, so that the posterior is the exact one wherever the
-    measurement is worse than the tie.
+    them by Gaussian noise of width rho, is drawn given z and the measurement, which is exact direction by direction;
+    then z given x, which is the flow's own reverse diffusion from noise rho. rho falls from `loudest` to `quietest`.
+    What the tie adds to a measurement's variance is taken off it first, so that the posterior is the exact one wherever
+    the measurement is worse than the tie.
 
     Parameters
     ----------
     velocity : Velocity
-    weighted, precision : Tensor, shape (B, latents)
-        Of the measurement: mean over variance, and one over variance; zero where there is none.
+    measurement : Measurement
+        Of B galaxies.
     levels : int
         Values of rho.
     steps : int
@@ -150,19 +150,22 @@ def posterior_samples(
     -------
     Tensor, shape (B, latents)
     """
+    directions, precision, value = measurement.directions, measurement.precision, measurement.value
+    shape = len(directions), directions.shape[2]
 
     def normal() -> Tensor:
-        return torch.randn(weighted.shape, generator=generator).to(weighted)
+        return torch.randn(shape, generator=generator).to(value)
 
-    told = precision > 1e-6
-    variance = torch.where(told, 1 / precision.clamp(min=1e-6), torch.inf)
-    measured = torch.where(told, weighted / precision.clamp(min=1e-6), 0.0)
+    variance = torch.where(precision > 1e-6, 1 / precision.clamp(min=1e-6), torch.inf)
     z = normal() if start is None else start
     for k in range(levels):
         rho = loudest * (quietest / loudest) ** (k / max(levels - 1, 1))
         own = 1 / (variance - rho**2).clamp(min=1e-4 * rho**2)
         tie = 1 / rho**2
-        x = (own * measured + tie * z) / (own + tie) + normal() * (own + tie) ** -0.5
+        noise = rho * normal()
+        along, noise_along = (torch.einsum("bkd,bd->bk", directions, part) for part in (z, noise))
+        told = (own * value + tie * along) / (own + tie) + noise_along / rho * (own + tie) ** -0.5
+        x = z + noise + torch.einsum("bkd,bk->bd", directions, told - along - noise_along)
         z = _denoised(velocity, x, rho, steps, normal)
     return z
 

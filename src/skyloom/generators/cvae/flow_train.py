@@ -1,9 +1,9 @@
 """Training of the flow prior: expectation maximisation from posteriors, then distillation to a few steps.
 
 1. Teacher on simulated structure, whose latents are known sharply.
-2. Expectation: posterior samples of the real galaxies, under the flow as prior and with the encoder's Gaussians, their
-   N(0, 1) divided out, as measurement. The first time the prior is that of simulated structure: what a stamp does not
-   tell is then filled in coherently, not with the independent noise the encoder falls back on.
+2. Expectation: posterior samples of the real galaxies, under the flow as prior and with what their stamps tell
+   (`skyloom.generators.cvae.measurement`) as measurement. The first time the prior is that of simulated structure: what
+   a stamp does not tell is then filled in coherently, not with the independent noise the encoder falls back on.
 3. Maximisation: the teacher goes on with simulated structure and these samples, told apart by a flag. Again from 2.
 4. The student learns to make the teacher's latents, from the same noise, in a few Euler steps (rectified flow's pairs:
    Liu et al. 2023).
@@ -40,7 +40,6 @@ __all__ = ["FlowTrainer", "fit_flow_prior"]
 
 logger = logging.getLogger(__name__)
 
-_LEAST_PRECISION = 0.01  # below, a posterior is N(0, 1) but for its own noise
 _GLOBAL_WEIGHT = 0.2
 _EXPECTATION_BATCH = 100
 
@@ -60,7 +59,7 @@ def fit_flow_prior(
     Parameters
     ----------
     posteriors : Posteriors
-        Of real galaxies, and of simulated structure with latents as sharp as can be
+        Of real galaxies, `measured`, and of simulated structure with latents as sharp as can be
         (`skyloom.generators.cvae.flow_simulated`).
     arch : Architecture
     config : FlowConfig
@@ -102,10 +101,13 @@ class FlowTrainer:
             )
         self.posteriors, self.arch, self.config, self.folder = posteriors, arch, config, folder
         weight = torch.ones(len(real)) if weight is None else weight
+        if posteriors.measured is None:
+            raise TrainingError("a flow prior needs what stamps tell of real galaxies: Posteriors.measured")
+        self.measured = posteriors.measured
         # by what the stamp can tell, not by what it does: smooth galaxies count as those with arms do
-        told = -0.5 * posteriors.log_variance.sum(1)
-        share = told / (told + config.informed)
-        self.weight = torch.where(real, weight * share, weight)
+        told = self.measured.nats()
+        self.weight = weight.clone()
+        self.weight[real] *= told / (told + config.informed)
         self.stages = ["first", *(f"round {k + 1}" for k in range(config.rounds)), "distil"]
         self.stage = self.step = 0
         self.samples = torch.empty(0)  # of the real galaxies' posteriors: draw, galaxy, latent
@@ -172,17 +174,12 @@ class FlowTrainer:
         self.pairs = (noise, torch.cat(z), y) if z else (noise, noise, y)
 
     def _expectation(self, real: float) -> Tensor:
-        posteriors, config = self.posteriors, self.config
-        variance = posteriors.log_variance[posteriors.real].exp()
-        mean, y = posteriors.mean[posteriors.real], posteriors.features[posteriors.real]
-        precision = 1 / variance - 1
-        told = precision > _LEAST_PRECISION
-        weighted, precision = torch.where(told, mean / variance, 0.0), torch.where(told, precision, 0.0)
+        config, y = self.config, self.posteriors.features[self.posteriors.real]
         generator = torch.Generator().manual_seed(seed_of("flow", config.seed, "expectation", self.stage))
         rows = torch.arange(len(y)).repeat(config.draws)
         out = [
             posterior_samples(
-                velocity_of(self.net, y[i], real), weighted[i], precision[i],
+                velocity_of(self.net, y[i], real), self.measured[i],
                 levels=config.levels, steps=config.sampler_steps, generator=generator,
             )
             for i in rows.split(_EXPECTATION_BATCH)
@@ -290,5 +287,6 @@ class FlowTrainer:
         return True
 
     def _data(self) -> dict[str, str]:
-        p = self.posteriors
-        return {"posteriors": fingerprint(p.mean, p.log_variance, p.features, p.real, self.weight)}
+        p, told = self.posteriors, self.measured
+        parts = (p.mean, p.log_variance, p.features, p.real, told.directions, told.precision, told.value, self.weight)
+        return {"posteriors": fingerprint(*parts)}

@@ -21,6 +21,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from skyloom.generators.cvae.measurement import Measurement
 from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Architecture
 from skyloom.generators.cvae.prior_density import prior_log_density
 
@@ -45,12 +46,15 @@ class Posteriors:
     features : Tensor, shape (N, WIDTH)
     real : bool Tensor, shape (N,)
         False for simulated structure.
+    measured : Measurement, optional
+        What the stamps of the real ones tell, correlations in it; a flow is trained on it.
     """
 
     mean: Tensor
     log_variance: Tensor
     features: Tensor
     real: Tensor
+    measured: Measurement | None = None
 
 
 class LatentPrior(Protocol):

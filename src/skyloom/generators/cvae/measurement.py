@@ -1,0 +1,169 @@
+"""What stamps tell of a galaxy's latents, all correlations in it: a Gaussian of few directions in latent space.
+
+A posterior of independent numbers will not do for a prior that knows patterns. Its widths are those that each latent
+would have were all others known, and its mean is as smooth as N(0, 1) and the PSF make it; taken for a measurement, it
+says that there is no structure where the stamps cannot tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from skyloom.generators.cvae.data import GRID_SIZE, Stamps
+from skyloom.generators.cvae.encode import referenced
+from skyloom.generators.cvae.features import STEP
+from skyloom.generators.cvae.images import model_images
+from skyloom.generators.cvae.instrument import GridGeometry, Jitter, grid_points, observe, residual_grid
+from skyloom.generators.cvae.likelihood import log_likelihood
+from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Decoder
+from skyloom.generators.cvae.noise_filter import whiten, whitening
+from skyloom.generators.cvae.posterior import Galaxies
+
+__all__ = ["Measurement", "measured"]
+
+_BATCH = 32
+_STRIDE = 0.1  # in units of N(0, 1), by which the images' derivatives are taken
+_LEAST = 0.1  # precision of a direction that counts as measured; the prior's is about 1
+_NOTHING = 1e-3  # change of a pixel with a latent, in units of its error, below which it tells nothing
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Gaussian measurements of N galaxies' latents, each of up to K directions.
+
+    Parameters
+    ----------
+    directions : Tensor, shape (N, K, latents)
+        Orthonormal rows; zero where a galaxy has fewer than K.
+    precision : Tensor, shape (N, K)
+        One over the variance along each; zero where there is none.
+    value : Tensor, shape (N, K)
+        What was measured along each.
+    """
+
+    directions: Tensor
+    precision: Tensor
+    value: Tensor
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __getitem__(self, rows: Tensor) -> Measurement:
+        """Those of some galaxies."""
+        return Measurement(self.directions[rows], self.precision[rows], self.value[rows])
+
+    @classmethod
+    def of(cls, information: Tensor, weighted: Tensor) -> Measurement:
+        """One galaxy's.
+
+        Parameters
+        ----------
+        information : Tensor, shape (latents, latents)
+            Precision matrix, positive semidefinite.
+        weighted : Tensor, shape (latents,)
+            It times the measured latents.
+        """
+        precision, vectors = torch.linalg.eigh(information.double())
+        kept = precision > _LEAST
+        precision, directions = precision[kept].flip(0), vectors[:, kept].T.flip(0)
+        value = directions @ weighted.double() / precision
+        return cls(*(part[None].float() for part in (directions, precision, value)))
+
+    @classmethod
+    def cat(cls, parts: Sequence[Measurement]) -> Measurement:
+        """All of them, filled up to the largest number of directions."""
+        most = max(part.value.shape[1] for part in parts)
+
+        def filled(values: Tensor) -> Tensor:
+            return torch.cat([values, values.new_zeros(len(values), most - values.shape[1], *values.shape[2:])], 1)
+
+        columns = zip(*((p.directions, p.precision, p.value) for p in parts), strict=True)
+        return cls(*(torch.cat([filled(part) for part in column]) for column in columns))
+
+    def nats(self) -> Tensor:
+        """By how much N(0, 1) is narrowed, shape (N,)."""
+        return 0.5 * torch.log1p(self.precision).sum(1)
+
+
+@torch.no_grad()
+def measured(
+    decoder: Decoder, stamps: Stamps, index: Tensor, galaxies: Galaxies, mean: Tensor, frames: Jitter
+) -> Measurement:
+    """What stamps tell of latents: the likelihood's slope, and its curvature as Gauss and Newton approximate it.
+
+    Pixels that were cut away below an isophote count for the slope alone.
+
+    Parameters
+    ----------
+    decoder : Decoder
+        In evaluation mode.
+    stamps : Stamps
+    index : Tensor of int, shape (B,)
+        The galaxies' stamps.
+    galaxies : Galaxies
+        Of these stamps.
+    mean : Tensor, shape (galaxies.count, latents)
+        Latents about which the images are taken to be linear, best a posterior's.
+    frames : Jitter
+        Of the stamps.
+
+    Returns
+    -------
+    Measurement
+        Of `galaxies.count` galaxies.
+    """
+    y, parts = referenced(stamps.features[index], galaxies), []
+    with torch.inference_mode(False), torch.enable_grad():
+        z = mean.clone().requires_grad_(True)
+        images = model_images(decoder, stamps, index, z[galaxies.row], y, frames)
+        (pull,) = torch.autograd.grad(log_likelihood(images, stamps, index)[0].sum(), z)
+    for galaxy, z in enumerate(mean):
+        information = torch.zeros(len(z), len(z), dtype=torch.float64)
+        for row in torch.nonzero(galaxies.row == galaxy)[:, 0]:
+            own = row[None]
+            slope, here = _slopes(decoder, stamps, index[own], y[own], z, frames.spread(own, torch.ones(1)))
+            dof, share = stamps.likelihood.student_dof, stamps.independent[index[row]]
+            counted = (dof + 1) / (dof + here**2) * (1.0 if stamps.likelihood.whitened else share)
+            information += (slope * counted @ slope.T).double()
+        parts.append(Measurement.of(information, information @ z.double() + pull[galaxy].double()))
+    return Measurement.cat(parts)
+
+
+def _slopes(
+    decoder: Decoder, stamps: Stamps, index: Tensor, y: Tensor, z: Tensor, frame: Jitter
+) -> tuple[Tensor, Tensor]:
+    """Derivatives of one stamp's whitened model with latents (D,), and its residuals (data less model) there.
+
+    Shapes (D, P) and (P,), of the P pixels that change. The amplitude is fitted: what changes with it alone is left out
+    (variable projection, as Kaufman 1975 approximates it).
+    """
+    points = GridGeometry.of(grid_points(GRID_SIZE, stamps.grid_scale, stamps.angle[index]), frame)
+    mask = stamps.mask[index]
+    weight = mask / stamps.sigma[index]
+    filters = None
+    if stamps.likelihood.whitened:
+        filters = whitening(mask, stamps.neighbours[index], stamps.correlation[index])
+
+    def white(z: Tensor) -> Tensor:
+        f = decoder(z, y.expand(len(z), -1))
+        rows = index.expand(len(z))
+        image = weight * observe(residual_grid(f, points, stamps.sersic_n[rows]), stamps, rows)
+        return (image if filters is None else whiten(image, filters)).flatten(1)
+
+    model = white(z[None])
+    data = weight * stamps.image[index]
+    data = (data if filters is None else whiten(data, filters)).flatten()
+    norm = model.square().sum().clamp(min=1e-9)
+    amplitude = ((data * model[0]).sum() / norm).clamp(0.5, 2.0)
+    steps = _STRIDE * torch.eye(len(z))
+    if not y[0, STEP]:  # one band, or none known: latents of colour change nothing
+        steps = steps[: decoder.arch.latents - 4 * decoder.arch.colour_channels * LATENT_ROWS * LATENT_COLUMNS]
+    slope = torch.cat([(white(z + some) - model) / _STRIDE for some in steps.split(_BATCH)])
+    slope = amplitude * (slope - (slope @ model.T) / norm * model)
+    seen = slope.abs().amax(0) > _NOTHING
+    return F.pad(slope[:, seen], (0, 0, 0, len(z) - len(slope))), (data - amplitude * model[0])[seen]
