@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from astropy.table import Table
+from astropy.table import Table, vstack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
@@ -174,7 +174,6 @@ def test_bands_of_a_galaxy_are_no_more_galaxies():
     once = compute("reencoded_m2", reencoded_real=REAL, reencoded_model=table(galaxies(2)))
     again = [table(galaxies(seed), band=[band] * 50) for seed, band in ((1, "a"), (1, "b"), (1, "c"))]
     twice = [table(galaxies(seed), band=[band] * 50) for seed, band in ((2, "a"), (2, "b"), (2, "c"))]
-    from astropy.table import vstack
 
     many = compute("reencoded_m2", reencoded_real=vstack(again), reencoded_model=vstack(twice))
     assert many["error_50"] == pytest.approx(once["error_50"], rel=0.25)  # not smaller by sqrt(3)
@@ -386,6 +385,19 @@ def test_colour_structure_tells_too_grey_and_too_colourful():
     assert grey["value"] > 4
     assert grey["sigma_4"] > 0
     assert compute("colour_structure", **colour_tables(0.4, 1.5))["sigma_4"] < -4
+
+
+def test_a_bin_of_wavelength_ratios_wants_several_galaxies():
+    tables = colour_tables(0.4, 0.4)
+    whole = compute("colour_structure", **tables)
+    longest = np.asarray(tables["colour_real"]["ratio"]) > 2.7
+    pairs = tables["colour_real"]
+    few = pairs[~longest | np.isin(pairs["galaxy_id"], [0, 1, 2])]
+    few = vstack([few, *[few[np.asarray(few["ratio"]) > 2.7]] * 3])  # pairs enough, of three galaxies
+    found = compute("colour_structure", **(tables | {"colour_real": few}))
+    assert "sigma_4" in whole
+    assert "sigma_4" not in found
+    assert found["sigma_2"] == pytest.approx(whole["sigma_2"], abs=0.5)
 
 
 def test_galaxies_in_one_band_have_no_colour():

@@ -24,6 +24,9 @@ RATIOS = (1.0, 1.3, 1.6, 2.0, 2.7, 4.5)
 MIN_PAIRS = 6
 """Pairs of bands a bin needs."""
 
+MIN_GALAXIES = 4
+"""Galaxies that must have them: resampled, two or three repeat each other, and their median has no error to speak of."""
+
 
 def colour_metrics() -> list[Metric]:
     """Give the metrics of ``colour_real`` and ``colour_model`` in the context; NaN without them."""
@@ -57,9 +60,15 @@ def _likeness(place: str, real: Table, model: Table, **context: Any) -> dict[str
     if len(tables) < 2 or not enough(*tables):
         return score(float("nan"))
 
+    usable = np.all([_galaxies(t) >= MIN_GALAXIES for t in tables], axis=0)
+
     def numbers(table: Table) -> Callable[[NDArray[np.intp]], NDArray[np.float64]]:
         which, likeness = _bins(table), np.asarray(table[place], dtype=np.float64)
-        return lambda rows: np.array([_median(likeness[rows][which[rows] == i]) for i in range(len(RATIOS) - 1)])
+
+        def medians(rows: NDArray[np.intp]) -> NDArray[np.float64]:
+            return np.array([_median(likeness[rows][which[rows] == i]) for i in range(len(RATIOS) - 1)])
+
+        return lambda rows: np.where(usable, medians(rows), np.nan)
 
     found = compare_numbers(numbers(tables[0]), numbers(tables[1]), galaxy_labels(*tables), generator_of(context, 67))
     ratio, bins = np.asarray(tables[0]["ratio"], dtype=np.float64), _bins(tables[0])
@@ -81,6 +90,12 @@ def _both(tables: list[Table]) -> list[tuple[str, Table]]:
 
 def _bins(table: Table) -> NDArray[np.intp]:
     return np.digitize(np.asarray(table["ratio"], dtype=np.float64), RATIOS[1:-1])
+
+
+def _galaxies(table: Table) -> NDArray[np.intp]:
+    """How many there are in each bin."""
+    names, bins = list(zip(table["source"], table["galaxy_id"], strict=True)), _bins(table)
+    return np.array([len({names[row] for row in np.flatnonzero(bins == i)}) for i in range(len(RATIOS) - 1)])
 
 
 def _median(x: NDArray[np.float64]) -> float:
