@@ -27,7 +27,7 @@ from skyloom.generators.cvae.generator import CVAEGenerator
 from skyloom.generators.cvae.net import Architecture
 from skyloom.generators.cvae.prior import LatentPrior, Prior, fit_prior
 from skyloom.generators.cvae.train import TrainingConfig
-from skyloom.validate.counterparts import Counterparts
+from skyloom.validate.counterparts_shape import counterparts_as_real
 from skyloom.validate.reencoded import Reencoder, judged_rows
 from skyloom.validate.reencoded_metrics import COHERENCE, coherence_comparison
 from skyloom.validate.run_samples import default_refit
@@ -124,11 +124,10 @@ def coherence(
         for name, prior in priors.items()
     }
     out: dict[str, Any] = {"columns": list(COLUMNS), "stamps": len(real), "draws": draws, "priors": {}}
-    out["gains"] = {name: gain.tolist() for name, gain in gains.items()}
+    out["gains"] = gains
     for name, generator in [*generators.items(), ("Sersic", None)]:
-        made = Counterparts(real, generator, default_refit, seed=seed, draws=draws)
-        cutouts = list(made)
-        tables = reencoder.figures(cutouts, made.rows)
+        cutouts, rows = counterparts_as_real(real, generator, default_refit, seed=seed, draws=draws)
+        tables = reencoder.figures(cutouts, rows)
         if not tables:
             raise SystemExit(f"{name}: none of {len(cutouts)} samples could be encoded")
         pair = (tables["reencoded_real"], tables["reencoded_model"])

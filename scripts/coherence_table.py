@@ -19,7 +19,7 @@ from astropy.table import Table
 import skyloom
 from skyloom.generators.cvae.build import split_cutouts
 from skyloom.stamps import Cutout
-from skyloom.validate.counterparts import Counterparts
+from skyloom.validate.counterparts_shape import counterparts_as_real
 from skyloom.validate.metrics_colour import RATIOS, colour_metrics
 from skyloom.validate.reencoded import Reencoder, encoder_among, judged_rows
 from skyloom.validate.reencoded_arms import arm_metrics
@@ -49,9 +49,9 @@ def main() -> None:
     real = [part[i] for i in judged_rows(part)]
     if not real:
         parser.error("none of these cutouts is bright, resolved and held out")
-    reencoder = Reencoder(encoder, real)
+    reencoder, how = Reencoder(encoder, real), {"seed": args.seed, "draws": args.draws}
     tables = {
-        name: _drawn(reencoder, real, Counterparts(real, model, default_refit, seed=args.seed, draws=args.draws))
+        name: _drawn(name, reencoder, real, counterparts_as_real(real, model, default_refit, **how))
         for name, model in [*models.items(), ("Sersic", None)]
     }
     print(f"{len(real)} stamps of {len({(c.source, c.galaxy_id) for c in real})} galaxies, {args.draws} draws each")
@@ -64,12 +64,14 @@ def main() -> None:
     print(f"{time.process_time() - started:.0f} s of one core")
 
 
-def _drawn(reencoder: Reencoder, real: list[Cutout], made: Counterparts) -> tuple[Table, Table]:
+def _drawn(
+    name: str, reencoder: Reencoder, real: list[Cutout], made: tuple[list[Cutout], list[int]]
+) -> tuple[Table, Table]:
     """The real galaxies' table and the model's."""
-    cutouts = list(made)
-    found = reencoder.figures(cutouts, made.rows)
+    cutouts, rows = made
+    found = reencoder.figures(cutouts, rows)
     if not found:
-        raise SystemExit(f"{made.name}: none of {len(cutouts)} simulated galaxies of {len(real)} could be encoded")
+        raise SystemExit(f"{name}: none of {len(cutouts)} simulated galaxies of {len(real)} could be encoded")
     return found["reencoded_real"], found["reencoded_model"]
 
 

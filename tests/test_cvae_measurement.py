@@ -43,7 +43,7 @@ def test_slope_and_curvature_are_the_likelihood_s(decoder, whitened):
     y = referenced(stamps.features, galaxies)
     truth = model_images(decoder, stamps, index, mean[row], y, frames)  # images that the model explains
     stamps = replace(stamps, image=(truth + stamps.sigma * torch.randn_like(truth)) * stamps.mask)
-    found = measured(decoder, stamps, index, galaxies, mean, frames)
+    found = measured(decoder, stamps, galaxies, mean, frames)
     assert len(found) == 2
     assert float(found.nats().min()) > 10  # there is something to be told
 

@@ -29,7 +29,8 @@ from skyloom.generators.cvae.structure_scale import SCALES, scaled_maps, shared_
 from skyloom.physics.sersic import sersic_surface_brightness
 from skyloom.profiles import GeneratorSpec, ProfileBatch
 from skyloom.validate.counterparts import asked_conditions
-from skyloom.validate.reencoded_colour import colour_figures, shared_radii
+from skyloom.validate.counterparts_shape import shared_radii
+from skyloom.validate.reencoded_colour import colour_figures
 
 from .validate_samples import make_cutout
 

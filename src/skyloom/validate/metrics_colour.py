@@ -25,7 +25,7 @@ MIN_PAIRS = 6
 """Pairs of bands a bin needs."""
 
 MIN_GALAXIES = 4
-"""Galaxies that must have them: resampled, two or three repeat each other, and their median has no error to speak of."""
+"""Galaxies that must have them: two or three repeat each other when resampled, and their median has no error."""
 
 
 def colour_metrics() -> list[Metric]:

@@ -1,14 +1,13 @@
 """The same galaxy in two bands: how alike its structure is, of real galaxies and of a model's.
 
 Noise makes two maps of one galaxy less alike. So the model's galaxies, one latent each, are drawn in every band that
-the real one was seen in, through that band's PSF and noise, fitted and encoded band by band as the real ones are. All
-bands of one share the position angle and the radius that the structure is scaled with.
+the real one was seen in, through that band's PSF and noise, and fitted and encoded as the real ones are. All bands of
+one share the position angle and the radius that the structure is scaled with.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -21,12 +20,12 @@ from numpy.typing import NDArray
 from skyloom.errors import SkyloomError
 from skyloom.profiles import Generator
 from skyloom.stamps import Cutout
-from skyloom.validate.counterparts import Counterparts
+from skyloom.validate.counterparts_shape import bands_of, counterparts_as_real
 from skyloom.validate.reencoded import MapEncoder, judged_rows
 from skyloom.validate.reencoded_maps import RADII
 from skyloom.validate.sample import Refit, fit_fault
 
-__all__ = ["colour_figures", "one_orientation", "pair_table", "shared_radii"]
+__all__ = ["colour_figures", "one_orientation", "pair_table"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +34,6 @@ MIN_SNR = 40.0
 
 MIN_SHARE = 0.6
 """Share of the nodes that must lie on the other band's map."""
-
-MAX_RATIO = 3.0
-"""Of sizes in two bands of one galaxy; a model's structure is not stretched further."""
 
 
 def colour_figures(
@@ -65,8 +61,7 @@ def colour_figures(
     if not chosen:
         return {}
     try:
-        shared = shared_radii(chosen)
-        made = list(Counterparts(chosen, generator, refit, seed=seed, structure_radius=shared))
+        made, _ = counterparts_as_real(chosen, generator, refit, seed=seed)
         model = [c for c in made if fit_fault(c.fit) is None]
         return {"colour_real": pair_table(encoder, chosen), "colour_model": pair_table(encoder, model)}
     except (SkyloomError, RuntimeError, ValueError) as exc:  # e.g. stamps of a size it does not take
@@ -75,17 +70,8 @@ def colour_figures(
 
 
 def _in_several_bands(cutouts: Sequence[Cutout]) -> list[Cutout]:
-    galaxies = _by_galaxy(cutouts)
+    galaxies = bands_of(cutouts)
     return [cutouts[i] for rows in galaxies.values() if len(rows) > 1 for i in rows]
-
-
-def _by_galaxy(cutouts: Sequence[Cutout]) -> dict[tuple[str, int], list[int]]:
-    """Rows of each galaxy, from short to long wavelengths."""
-    found: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for i in sorted(range(len(cutouts)), key=lambda i: cutouts[i].wavelength):
-        if np.isfinite(cutouts[i].wavelength):
-            found[cutouts[i].source, cutouts[i].galaxy_id].append(i)
-    return found
 
 
 def one_orientation(cutouts: Sequence[Cutout]) -> list[Cutout]:
@@ -95,25 +81,12 @@ def one_orientation(cutouts: Sequence[Cutout]) -> list[Cutout]:
     and any may come out turned by half a turn: it would draw a different sky in each band.
     """
     found = list(cutouts)
-    for rows in _by_galaxy(cutouts).values():
+    for rows in bands_of(cutouts).values():
         fits = [found[i].fit for i in rows]
         best = max((fit for fit in fits if fit is not None), key=lambda fit: fit.snr * (1 - fit.q))
         for i, fit in zip(rows, fits, strict=True):
             if fit is not None:
                 found[i] = replace(found[i], fit=replace(fit, beta=best.beta))
-    return found
-
-
-def shared_radii(cutouts: Sequence[Cutout]) -> dict[tuple[str, int], float]:
-    """Half-light radius (arcsec) of each galaxy, the median of ln r over its bands as in training.
-
-    Galaxies with a band more than `MAX_RATIO` times larger or smaller are left out: a fit of theirs went wrong.
-    """
-    found = {}
-    for galaxy, rows in _by_galaxy(cutouts).items():
-        sizes = np.log([fit.half_light_radius for i in rows if (fit := cutouts[i].fit) is not None])
-        if sizes.size and np.abs(sizes - np.median(sizes)).max() < np.log(MAX_RATIO):
-            found[galaxy] = float(np.exp(np.median(sizes)))
     return found
 
 
@@ -136,7 +109,7 @@ def pair_table(encoder: MapEncoder, cutouts: Sequence[Cutout]) -> Table:
             cutouts[j].wavelength / cutouts[i].wavelength,
             *_correlations(cutouts[i], cutouts[j], maps[i], maps[j]),
         )
-        for galaxy, bands in _by_galaxy(cutouts).items()
+        for galaxy, bands in bands_of(cutouts).items()
         for i, j in combinations(bands, 2)
         if cutouts[j].wavelength > cutouts[i].wavelength
     ]

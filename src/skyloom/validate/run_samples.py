@@ -19,6 +19,7 @@ from skyloom.generators.ranges import condition_values
 from skyloom.profiles import Generator
 from skyloom.stamps import Cutout, CutoutSet, SersicFit
 from skyloom.validate.counterparts import Counterparts, asked_conditions
+from skyloom.validate.counterparts_shape import shapes_as_real, shared_radii
 from skyloom.validate.measure import count_flags, measure_cutouts
 from skyloom.validate.report_data import Role, Sample
 from skyloom.validate.run_kept import Progress
@@ -90,6 +91,9 @@ def simulate(
 ) -> _Made:
     """Simulate the counterparts of real cutouts into a file, or take those of an earlier run on the same.
 
+    All bands of a galaxy show its structure at the same places; their fits share a shape where those of the real bands
+    do.
+
     Parameters
     ----------
     real : sequence of Cutout
@@ -107,7 +111,7 @@ def simulate(
     refit : callable
     """
     spec = None if generator is None else generator.spec
-    made = Counterparts(real, generator, refit, seed=seed, draws=per_real)
+    made = Counterparts(real, generator, refit, seed=seed, draws=per_real, structure_radius=shared_radii(real) or None)
     inputs = {
         "kind": "simulated counterparts",
         "skyloom": __version__,
@@ -117,6 +121,7 @@ def simulate(
         "weights_sha256": spec.weights_sha256 if spec else "",
         "seed": seed,
         "per_real": per_real,
+        "shapes": "shared as those of the real bands",
     }
     if path.exists() and is_cutouts_file(path):
         before = read_provenance(path)
@@ -126,7 +131,10 @@ def simulate(
             return _Made(read_cutouts(path), list(before["rows"]), list(before["draws"]), aside)
     report: dict[str, Any] = dict(inputs)
     counted = _counted(made, len(real) * per_real, progress, report)
-    write_cutouts(path, counted, provenance=report, distinct=False)
+    write_cutouts(
+        path, counted, provenance=report, distinct=False,
+        revise=lambda cutouts: shapes_as_real(real, cutouts, made.rows, made.draws_of),
+    )  # fmt: skip
     return _Made(read_cutouts(path), list(made.rows), list(made.draws_of), list(made.set_aside))
 
 

@@ -23,7 +23,7 @@ from skyloom.generators.cvae.flow_config import FlowConfig
 from skyloom.generators.cvae.flow_simulated import simulated_posteriors
 from skyloom.generators.cvae.flow_train import fit_flow_prior
 from skyloom.generators.cvae.instrument import Jitter
-from skyloom.generators.cvae.measurement import Measurement, measured
+from skyloom.generators.cvae.measurement import Measurement, likelihood_slope, measured
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import LatentPrior, Posteriors, fit_prior
 from skyloom.generators.cvae.refine import REFINE_STEPS, refined_posterior
@@ -129,7 +129,7 @@ def build_model(
     tensors |= dict(_flatten("decoder", trainer.decoder.state_dict()))
     tensors |= dict(_flatten("prior", prior.tensors()))
     tensors |= density.tensors()
-    tensors[GAIN] = structure_gain(trainer.decoder.maps, prior, stamps, seed=config.seed).numpy()
+    tensors[GAIN] = np.array(structure_gain(trainer.decoder.maps, prior, stamps, seed=config.seed), dtype=np.float32)
     return save_checkpoint(output, tensors, _card(name, splits, trainer, flow, about or {}))
 
 
@@ -158,7 +158,7 @@ def flow_posteriors(trainer: Trainer, stamps: Stamps, simulated: int) -> Posteri
     mean, log_variance, y, domain = (
         torch.cat([getattr(real, name), getattr(made, name)]) for name in ("mean", "log_variance", "features", "real")
     )
-    return Posteriors(mean, log_variance, y, domain, real.measured)
+    return Posteriors(mean, log_variance, y, domain, real.measured, real.slope)
 
 
 @torch.no_grad()
@@ -181,7 +181,7 @@ def wound_alike(
     refine : int
         Gradient steps by which the real galaxies' posteriors are improved.
     correlated : bool
-        Also find what the stamps of the real ones tell with all correlations in it: `Posteriors.measured`.
+        Also find what the stamps of the real ones tell with all correlations in it: `Posteriors.measured` and `slope`.
     """
     torch.manual_seed(trainer.config.seed)
     galaxies = Galaxies.of(stamps)
@@ -195,34 +195,38 @@ def wound_alike(
         made += part.count
     rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     told: list[Measurement] = []
+    mirrored: list[Tensor] = []
     for part_stamps, part, is_real in parts:
         index = torch.arange(len(part_stamps))
-        mean, log_variance, frames = _wound_one_way(trainer, part_stamps, index, part)
+        mirror = _winds_backwards(trainer, part_stamps, index, part)
+        mean, log_variance, frames = posterior_of(trainer.encoder, part_stamps, index, part, mirror=mirror[part.row])
         if is_real:
             posterior = mean, log_variance
             mean, log_variance = refined_posterior(
                 trainer.decoder, part_stamps, index, part, posterior, frames, steps=refine
             )
             if correlated:
-                told.append(measured(trainer.decoder, part_stamps, index, part, mean, frames))
+                told.append(measured(trainer.decoder, part_stamps, part, mean, frames))
+                mirrored.append(mirror)
         rows.append(
             (mean, log_variance, prior_features(part_stamps.features, part), torch.full((part.count,), is_real))
         )
     mean, log_variance, y, domain = (torch.cat(values) for values in zip(*rows, strict=True))
-    return Posteriors(mean, log_variance, y, domain, Measurement.cat(told) if told else None)
+    if not told:
+        return Posteriors(mean, log_variance, y, domain)
+    frames = Jitter(stamps.q, torch.cat(mirrored)[galaxies.row]).spread(torch.arange(len(stamps)), galaxies.frame)
+    slope = likelihood_slope(trainer.decoder, stamps, galaxies, frames)
+    return Posteriors(mean, log_variance, y, domain, Measurement.cat(told), slope)
 
 
-def _wound_one_way(
-    trainer: Trainer, stamps: Stamps, index: Tensor, galaxies: Galaxies
-) -> tuple[Tensor, Tensor, Jitter]:
-    """The encoder's posteriors in the frames, mirrored or not, in which each galaxy winds the way that all do."""
+def _winds_backwards(trainer: Trainer, stamps: Stamps, index: Tensor, galaxies: Galaxies) -> Tensor:
+    """Whether galaxies must be mirrored to wind the way that all do, bool, shape (galaxies.count,)."""
     y = referenced(stamps.features, galaxies)[galaxies.first]
-    windings = [
+    as_seen, mirrored = (
         winding(trainer.decoder(posterior_of(trainer.encoder, stamps, index, galaxies, mirror=side)[0], y))
         for side in (False, True)
-    ]
-    mirror = (windings[0] < windings[1])[galaxies.row]
-    return posterior_of(trainer.encoder, stamps, index, galaxies, mirror=mirror)
+    )
+    return as_seen < mirrored
 
 
 def _flatten(part: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, np.ndarray]]:

@@ -59,7 +59,7 @@ class FlowConfig:
     real: float = 0.75
     informed: float = 30.0
     unknown: float = 0.15
-    draws: int = 8
+    draws: int = 4
     levels: int = 16
     sampler_steps: int = 4
     ema: float = 0.998

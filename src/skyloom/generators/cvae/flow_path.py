@@ -17,6 +17,8 @@ from skyloom.generators.cvae.measurement import Measurement
 
 __all__ = ["Velocity", "integrate", "log_density", "matching_loss", "posterior_samples", "times"]
 
+_STRIDE = 0.3  # of the latents, rms
+
 Velocity = Callable[[Tensor, Tensor], Tensor]
 """v(z_t, t) for z_t (B, latents) and t (B,)."""
 
@@ -116,6 +118,7 @@ def posterior_samples(
     velocity: Velocity,
     measurement: Measurement,
     *,
+    slope: Callable[[Tensor], Tensor] | None = None,
     levels: int = 24,
     steps: int = 5,
     loudest: float = 3.0,
@@ -123,7 +126,7 @@ def posterior_samples(
     start: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Sample latents given a Gaussian measurement of each, with the flow as prior.
+    """Sample latents given a measurement of each, with the flow as prior.
 
     Split Gibbs sampling (Vono et al. 2019; with diffusion priors: Wu et al. 2024): a copy x of the latents z, tied to
     them by Gaussian noise of width rho, is drawn given z and the measurement, which is exact direction by direction;
@@ -136,6 +139,10 @@ def posterior_samples(
     velocity : Velocity
     measurement : Measurement
         Of B galaxies.
+    slope : callable, optional
+        Latents (B, latents) to the derivatives of their log likelihood, of the same shape. The measurement is then
+        taken at each level as it looks from where the latents are, its precision as given: a likelihood that is not
+        Gaussian, followed from a `start` that it likes by steps of at most 0.3 rms.
     levels : int
         Values of rho.
     steps : int
@@ -150,11 +157,14 @@ def posterior_samples(
     -------
     Tensor, shape (B, latents)
     """
-    directions, precision, value = measurement.directions, measurement.precision, measurement.value
+    directions, precision = measurement.directions, measurement.precision
     shape = len(directions), directions.shape[2]
 
     def normal() -> Tensor:
-        return torch.randn(shape, generator=generator).to(value)
+        return torch.randn(shape, generator=generator).to(directions)
+
+    def along(z: Tensor) -> Tensor:
+        return torch.einsum("bkd,bd->bk", directions, z)
 
     variance = torch.where(precision > 1e-6, 1 / precision.clamp(min=1e-6), torch.inf)
     z = normal() if start is None else start
@@ -162,11 +172,18 @@ def posterior_samples(
         rho = loudest * (quietest / loudest) ** (k / max(levels - 1, 1))
         own = 1 / (variance - rho**2).clamp(min=1e-4 * rho**2)
         tie = 1 / rho**2
-        noise = rho * normal()
-        along, noise_along = (torch.einsum("bkd,bd->bk", directions, part) for part in (z, noise))
-        told = (own * value + tie * along) / (own + tie) + noise_along / rho * (own + tie) ** -0.5
-        x = z + noise + torch.einsum("bkd,bk->bd", directions, told - along - noise_along)
-        z = _denoised(velocity, x, rho, steps, normal)
+        here, noise = along(z), rho * normal()
+        if slope is None:
+            move = torch.einsum("bkd,bk->bd", directions, own / (own + tie) * (measurement.value - here))
+        else:
+            pull = slope(z)
+            told = along(pull)
+            newton = own / (own + tie) / precision.clamp(min=1e-6) - rho**2
+            move = rho**2 * pull + torch.einsum("bkd,bk->bd", directions, newton * told)
+            move = move * (_STRIDE / move.square().mean(1, keepdim=True).sqrt()).clamp(max=1)
+        narrowed = (tie / (own + tie)) ** 0.5 - 1
+        noise = noise + torch.einsum("bkd,bk->bd", directions, narrowed * along(noise))
+        z = _denoised(velocity, z + move + noise, rho, steps, normal)
     return z
 
 

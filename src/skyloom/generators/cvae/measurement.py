@@ -7,7 +7,7 @@ says that there is no structure where the stamps cannot tell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +24,7 @@ from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Decoder
 from skyloom.generators.cvae.noise_filter import whiten, whitening
 from skyloom.generators.cvae.posterior import Galaxies
 
-__all__ = ["Measurement", "measured"]
+__all__ = ["Measurement", "likelihood_slope", "measured"]
 
 _BATCH = 32
 _STRIDE = 0.1  # in units of N(0, 1), by which the images' derivatives are taken
@@ -90,10 +90,45 @@ class Measurement:
         return 0.5 * torch.log1p(self.precision).sum(1)
 
 
+def likelihood_slope(
+    decoder: Decoder, stamps: Stamps, galaxies: Galaxies, frames: Jitter
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """The derivatives of the log likelihood of galaxies' stamps with the galaxies' latents.
+
+    Parameters
+    ----------
+    decoder : Decoder
+        In evaluation mode.
+    stamps : Stamps
+    galaxies : Galaxies
+        Of all the stamps.
+    frames : Jitter
+        Of the stamps.
+
+    Returns
+    -------
+    callable
+        Different rows (B,) of galaxies, and latents (B, latents), to derivatives (B, latents).
+    """
+    y = referenced(stamps.features, galaxies)
+
+    def slope(rows: Tensor, z: Tensor) -> Tensor:
+        place = torch.full((galaxies.count,), -1)
+        place[rows] = torch.arange(len(rows))
+        owner = place[galaxies.row]
+        index = torch.nonzero(owner >= 0)[:, 0]
+        with torch.inference_mode(False), torch.enable_grad():
+            z = z.detach().clone().requires_grad_(True)
+            jitter = frames.spread(index, torch.ones(len(index)))
+            images = model_images(decoder, stamps, index, z[owner[index]], y[index], jitter)
+            (found,) = torch.autograd.grad(log_likelihood(images, stamps, index)[0].sum(), z)
+        return found
+
+    return slope
+
+
 @torch.no_grad()
-def measured(
-    decoder: Decoder, stamps: Stamps, index: Tensor, galaxies: Galaxies, mean: Tensor, frames: Jitter
-) -> Measurement:
+def measured(decoder: Decoder, stamps: Stamps, galaxies: Galaxies, mean: Tensor, frames: Jitter) -> Measurement:
     """What stamps tell of latents: the likelihood's slope, and its curvature as Gauss and Newton approximate it.
 
     Pixels that were cut away below an isophote count for the slope alone.
@@ -103,10 +138,8 @@ def measured(
     decoder : Decoder
         In evaluation mode.
     stamps : Stamps
-    index : Tensor of int, shape (B,)
-        The galaxies' stamps.
     galaxies : Galaxies
-        Of these stamps.
+        Of all the stamps.
     mean : Tensor, shape (galaxies.count, latents)
         Latents about which the images are taken to be linear, best a posterior's.
     frames : Jitter
@@ -117,17 +150,14 @@ def measured(
     Measurement
         Of `galaxies.count` galaxies.
     """
-    y, parts = referenced(stamps.features[index], galaxies), []
-    with torch.inference_mode(False), torch.enable_grad():
-        z = mean.clone().requires_grad_(True)
-        images = model_images(decoder, stamps, index, z[galaxies.row], y, frames)
-        (pull,) = torch.autograd.grad(log_likelihood(images, stamps, index)[0].sum(), z)
+    y, parts = referenced(stamps.features, galaxies), []
+    pull = likelihood_slope(decoder, stamps, galaxies, frames)(torch.arange(galaxies.count), mean)
     for galaxy, z in enumerate(mean):
         information = torch.zeros(len(z), len(z), dtype=torch.float64)
         for row in torch.nonzero(galaxies.row == galaxy)[:, 0]:
             own = row[None]
-            slope, here = _slopes(decoder, stamps, index[own], y[own], z, frames.spread(own, torch.ones(1)))
-            dof, share = stamps.likelihood.student_dof, stamps.independent[index[row]]
+            slope, here = _slopes(decoder, stamps, own, y[own], z, frames.spread(own, torch.ones(1)))
+            dof, share = stamps.likelihood.student_dof, stamps.independent[row]
             counted = (dof + 1) / (dof + here**2) * (1.0 if stamps.likelihood.whitened else share)
             information += (slope * counted @ slope.T).double()
         parts.append(Measurement.of(information, information @ z.double() + pull[galaxy].double()))

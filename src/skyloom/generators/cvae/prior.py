@@ -15,6 +15,7 @@ of the posteriors themselves.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,7 +48,9 @@ class Posteriors:
     real : bool Tensor, shape (N,)
         False for simulated structure.
     measured : Measurement, optional
-        What the stamps of the real ones tell, correlations in it; a flow is trained on it.
+        What the stamps of the real ones tell about their means, correlations in it; a flow is trained on it.
+    slope : callable, optional
+        Rows (B,) among the real ones, and latents (B, latents), to the derivatives of the latents' log likelihood.
     """
 
     mean: Tensor
@@ -55,6 +58,7 @@ class Posteriors:
     features: Tensor
     real: Tensor
     measured: Measurement | None = None
+    slope: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 class LatentPrior(Protocol):
