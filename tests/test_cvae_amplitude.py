@@ -35,7 +35,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def stamps():
-    made = Stamps.from_cutouts(synthetic_cutouts(40, stamp_size=48, seed=2))
+    made = Stamps.from_cutouts(synthetic_cutouts(160, stamp_size=48, seed=2))
     return replace(made, sigma_noise=made.sigma_noise / 4)
 
 
