@@ -70,14 +70,8 @@ def test_latents_of_colour_are_not_told_by_one_band():
     for weights in (*decoder.out.parameters(), *decoder.slope.parameters()):
         torch.nn.init.normal_(weights, 0, 0.1)
     stamps = Stamps.from_cutouts(synthetic_cutouts(1, stamp_size=32, noise_rms=0.004))
-    found = measured(
-        decoder,
-        stamps,
-        torch.arange(1),
-        Galaxies.of(stamps),
-        torch.zeros(1, decoder.arch.latents),
-        Jitter(stamps.q, False),
-    )
+    z, frame = torch.zeros(1, decoder.arch.latents), Jitter(stamps.q, mirror=False)
+    found = measured(decoder, stamps, Galaxies.of(stamps), z, frame)
     assert float(found.nats()) > 1
     assert not found.directions[..., -512:].any()
 
