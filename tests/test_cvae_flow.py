@@ -134,6 +134,58 @@ def test_posterior_samples_of_a_gaussian_are_the_exact_posterior(gaussian, seed,
     assert float(white.std(1).max()) < 1.12
 
 
+def _measurement(n, seed=3):
+    generator = torch.Generator().manual_seed(seed)
+    directions = torch.linalg.qr(torch.randn(D, D, generator=generator))[0][:5]
+    precision = torch.exp(torch.randn(5, generator=generator))
+    value = torch.randn(5, generator=generator)
+    return Measurement(*(part[None].expand(n, *part.shape) for part in (directions, precision, value)))
+
+
+def test_a_gaussian_likelihood_s_slope_is_the_measurement(gaussian):
+    mean, _, velocity = gaussian
+    measurement = _measurement(40)
+    directions, precision, value = (part[0] for part in vars(measurement).values())
+
+    def slope(z):
+        return (precision * (value - z @ directions.T)) @ directions
+
+    samples = [
+        posterior_samples(
+            velocity, measurement, slope=how, levels=6, loudest=0.2, start=mean.expand(40, -1),
+            generator=torch.Generator().manual_seed(1),
+        )
+        for how in (None, slope)
+    ]  # fmt: skip
+    torch.testing.assert_close(samples[0], samples[1], atol=1e-4, rtol=1e-4)
+
+
+def test_a_likelihood_that_bends_is_followed(gaussian):
+    """What is measured is the sum of cubes: far from where its slope was taken the measurement alone is wrong."""
+    mean, _, velocity = gaussian
+    error, n, beyond = 0.3, 400, 1.0
+    start = mean.expand(n, -1)
+    truth = float((mean**3).sum()) + beyond
+
+    def slope(z):
+        return (truth - (z**3).sum(1, keepdim=True)) / error**2 * 3 * z**2
+
+    gradient = 3 * mean**2 / error
+    norm = gradient.norm()
+    value = mean @ gradient / norm + beyond / error / norm
+    parts = (gradient[None] / norm, norm[None] ** 2, value[None])
+    measurement = Measurement(*(part[None].expand(n, *part.shape) for part in parts))
+    missed = []
+    for how in (None, slope):
+        z = posterior_samples(
+            velocity, measurement, slope=how, levels=16, loudest=0.3, start=start,
+            generator=torch.Generator().manual_seed(2),
+        )  # fmt: skip
+        missed.append(float(((z**3).sum(1) - truth).abs().median()))
+    assert missed[0] > 2
+    assert missed[1] < 0.7
+
+
 def test_the_prior_does_not_look_at_wavelength_or_surface_brightness():
     prior = _prior()
     torch.manual_seed(6)
