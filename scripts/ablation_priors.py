@@ -124,7 +124,7 @@ def coherence(
         for name, prior in priors.items()
     }
     out: dict[str, Any] = {"columns": list(COLUMNS), "stamps": len(real), "draws": draws, "priors": {}}
-    out["gains"] = gains
+    out["gains"] = {name: gain.tolist() for name, gain in gains.items()}
     for name, generator in [*generators.items(), ("Sersic", None)]:
         cutouts, rows = counterparts_as_real(real, generator, default_refit, seed=seed, draws=draws)
         tables = reencoder.figures(cutouts, rows)

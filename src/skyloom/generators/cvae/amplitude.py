@@ -1,7 +1,7 @@
 """How strong structure is drawn: so that a Sersic fit leaves as much of samples as of real galaxies.
 
 A decoder that has learned from blurred and noisy stamps draws less than is there, and a prior that has learned from its
-latents less again. What is missing is found on the training galaxies.
+latents less again. What is missing is found on the training galaxies, for discs and for steeper ones.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from skyloom.generators.cvae.projection import unabsorbed
 from skyloom.generators.cvae.structure_scale import scaled_maps
 from skyloom.physics.sersic import sersic_surface_brightness
 
-__all__ = ["GAIN", "GAINS", "drawn_maps", "fit_derivatives", "left_by_fit", "structure_gain"]
+__all__ = ["GAIN", "GAINS", "drawn_maps", "fit_derivatives", "gain_at", "left_by_fit", "structure_gain"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _OUTSKIRTS, _END = 3.0, 4.4  # half-light radii
 _STEP = 0.02  # of the fit's numerical derivatives, relative; of the centre pixels
 
 
-def drawn_maps(f: tuple[Tensor, Tensor], sersic_n: Tensor, scale: Tensor, gain: float = 1.0) -> Tensor:
+def drawn_maps(f: tuple[Tensor, Tensor], sersic_n: Tensor, scale: Tensor, gain: Tensor) -> Tensor:
     """Maps as samples show them.
 
     Parameters
@@ -47,7 +47,7 @@ def drawn_maps(f: tuple[Tensor, Tensor], sersic_n: Tensor, scale: Tensor, gain: 
         Of `Decoder.maps`.
     sersic_n, scale : Tensor, shape (B,)
         `scale` as `scaled_maps` takes it.
-    gain : float
+    gain : Tensor, shape (B,)
         By which f is multiplied where the galaxy is bright; where it is faint stamps told little, and f stays.
 
     Returns
@@ -56,7 +56,7 @@ def drawn_maps(f: tuple[Tensor, Tensor], sersic_n: Tensor, scale: Tensor, gain: 
         In the galaxy's own half-light radii, without what a Sersic fit would absorb.
     """
     light = sersic_surface_brightness(sersic_n[:, None], node_radii())
-    strength = (1 + (gain - 1) * light / (light + _FAINT))[:, :, None]
+    strength = (1 + (gain[:, None] - 1) * light / (light + _FAINT))[:, :, None]
     own, reference = (strength * scaled_maps(one, scale) for one in f)
     return _without_rim(unabsorbed(own, sersic_n, reference))
 
@@ -71,6 +71,13 @@ def _without_rim(f: Tensor) -> Tensor:
     return f + (kept - ring)[:, :, None]
 
 
+def gain_at(table: Tensor, sersic_n: Tensor) -> Tensor:
+    """The gain at Sersic indices (B,): between the rows (n, gain) of a table, logarithms in both, constant beyond."""
+    at, values = (table[:, k].log().double().numpy() for k in (0, 1))
+    found = np.exp(np.interp(np.log(sersic_n.double().numpy()), at, values))
+    return torch.from_numpy(found).to(sersic_n)
+
+
 @torch.no_grad()
 def structure_gain(
     decode: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
@@ -79,13 +86,13 @@ def structure_gain(
     *,
     draws: int = 8,
     seed: int = 0,
-) -> float:
+) -> Tensor:
     """The gain with which samples look as strong as the galaxies of stamps.
 
-    A sample and its galaxy share their conditions and are compared by `left_by_fit`. Half of the samples shall be the
-    stronger, those of one galaxy together counting once. The galaxies are discs: those whose Sersic index is at most
-    the median of the brighter half of the stamps. What a fit leaves of steeper ones is, to a large part, errors of the
-    PSF at the cusp.
+    A sample and its galaxy share their conditions and are compared by `left_by_fit`, in the brighter half of the
+    stamps, those of one galaxy together counting once. Half of the samples shall be the stronger: of those with a
+    Sersic index below the median, and of those above. Of the latter a part of what is left is errors of the PSF at the
+    cusp, which cannot be told from structure.
 
     Parameters
     ----------
@@ -99,26 +106,33 @@ def structure_gain(
 
     Returns
     -------
-    float
-        Within `GAINS`.
+    Tensor, shape (2, 2)
+        The halves' median n, and their gains, within `GAINS`; for `gain_at`. One row where all n are equal.
     """
     snr = (stamps.sersic**2 / stamps.sigma_noise**2 * stamps.mask).sum((1, 2)).sqrt()
     galaxies = Galaxies.of(stamps)
     told = without_band(galaxies.mean(stamps.features))[galaxies.row]
-    bright = snr >= snr.median()
-    discs = torch.nonzero(bright & (stamps.sersic_n <= stamps.sersic_n[bright].median()))[:, 0]
-    weight = 1 / torch.bincount(galaxies.row[discs])[galaxies.row[discs]]
+    bright = torch.nonzero(snr >= snr.median())[:, 0]
+    weight = 1 / torch.bincount(galaxies.row[bright])[galaxies.row[bright]]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         parts = [
             _stronger(decode, prior, stamps, index, told[index], galaxies.frame[index], draws)
-            for index in discs.split(_BATCH)
+            for index in bright.split(_BATCH)
         ]
-    share = (torch.cat(parts, 1) * weight).sum(1) / weight.sum()
-    gain = float(np.exp(np.interp(0.5, share.numpy(), np.log(GAINS))))
-    shares = ", ".join(f"{one:.2f} ({g:g})" for one, g in zip(share.tolist(), GAINS, strict=True))
-    logger.info("samples of which a fit leaves more than of the galaxy, by gain: %s; chosen: %.3f", shares, gain)
-    return gain
+    stronger = torch.cat(parts, 1)
+    n = stamps.sersic_n[bright]
+    rows = []
+    for half in (n < n.median(), n >= n.median()):
+        if not half.any():
+            continue
+        share = (stronger[:, half] * weight[half]).sum(1) / weight[half].sum()
+        gain = float(np.exp(np.interp(0.5, share.numpy(), np.log(GAINS))))
+        rows.append([float(n[half].median()), gain])
+        shares = ", ".join(f"{one:.2f} ({g:g})" for one, g in zip(share.tolist(), GAINS, strict=True))
+        logger.info("n = %.2f: samples of which a fit leaves more than of the galaxy, by gain: %s; chosen: %.3f",
+                    rows[-1][0], shares, gain)  # fmt: skip
+    return torch.tensor(rows)
 
 
 def _stronger(
@@ -142,7 +156,7 @@ def _stronger(
         maps = decode(z, y)
         points = GridGeometry.of(grid, Jitter(stamps.q[index], mirrored))
         for g, gain in enumerate(GAINS):
-            f = drawn_maps(maps, n, frame, gain)
+            f = drawn_maps(maps, n, frame, torch.full_like(n, gain))
             image = observe(residual_grid(f, points, n), stamps, index)
             found[g] += (left_by_fit(image - stamps.sersic[index], basis, stamps, index) > real).float() / draws
     return found

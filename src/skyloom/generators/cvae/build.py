@@ -129,7 +129,7 @@ def build_model(
     tensors |= dict(_flatten("decoder", trainer.decoder.state_dict()))
     tensors |= dict(_flatten("prior", prior.tensors()))
     tensors |= density.tensors()
-    tensors[GAIN] = np.array(structure_gain(trainer.decoder.maps, prior, stamps, seed=config.seed), dtype=np.float32)
+    tensors[GAIN] = structure_gain(trainer.decoder.maps, prior, stamps, seed=config.seed).numpy()
     return save_checkpoint(output, tensors, _card(name, splits, trainer, flow, about or {}))
 
 

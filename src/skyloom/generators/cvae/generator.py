@@ -15,7 +15,7 @@ from skyloom.conditions import Conditions
 from skyloom.errors import BadInputError
 from skyloom.frames import axis_angle, grid_angle, profile_jacobian
 from skyloom.generators.checkpoint import ModelCard
-from skyloom.generators.cvae.amplitude import drawn_maps
+from skyloom.generators.cvae.amplitude import drawn_maps, gain_at
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions
 from skyloom.generators.cvae.encode import referenced
 from skyloom.generators.cvae.evidence import evidence_gain, posterior_of
@@ -62,7 +62,7 @@ class CVAEGenerator:
     card : ModelCard
     density : ConditionDensity, optional
         What the training galaxies span jointly.
-    gain : float
+    gain : Tensor, optional, shape (K, 2)
         How much stronger than decoded structure is drawn, of `skyloom.generators.cvae.amplitude.structure_gain`.
     """
 
@@ -73,10 +73,10 @@ class CVAEGenerator:
         prior: LatentPrior,
         card: ModelCard,
         density: ConditionDensity | None = None,
-        gain: float = 1.0,
+        gain: Tensor | None = None,
     ) -> None:
         self.encoder, self.decoder, self.prior, self.card = encoder.eval(), decoder.eval(), prior, card
-        self.density, self.gain = density, gain
+        self.density, self.gain = density, torch.ones(1, 2) if gain is None else gain
         self._sampler: Sampler | None = None
         self._grid = FastGrid(GridGeometry.of(grid_points(GRID_SIZE, GRID_SCALE, torch.zeros(1))))
 
@@ -146,7 +146,7 @@ class CVAEGenerator:
         if self._sampler is None:
             self._sampler = Sampler(self.decoder, self.prior)
         z, mirrored = self._sampler.draw(without_band(shared), noise, temperature)
-        f = drawn_maps(self._sampler.decode(z, y), n, log_scale.exp(), self.gain)
+        f = drawn_maps(self._sampler.decode(z, y), n, log_scale.exp(), gain_at(self.gain, n))
         return self.drawn(f, n, angle, mirrored).numpy()
 
     def drawn(self, f: Tensor, sersic_n: Tensor, angle: Tensor, mirrored: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def load_generator(path: Path) -> CVAEGenerator:
     try:
         arch = Architecture(**card.architecture)
         density = ConditionDensity.from_tensors(tensors)
-        gain = float(tensors[GAIN])
+        gain = torch.from_numpy(np.array(tensors[GAIN], dtype=np.float32)).reshape(-1, 2)
         for name, values in tensors.items():
             if name.startswith("density.") or name == GAIN:
                 continue
