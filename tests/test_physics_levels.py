@@ -7,7 +7,7 @@ from pathlib import Path
 import galsim
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import skyloom.physics.draw as draw_module
@@ -61,6 +61,8 @@ def test_parted_wavenumbers_make_the_same_image(psf_name, general):
     n=st.floats(0.3, 6.2), ln_size=st.floats(-3, 0.2), q=st.floats(0.1, 1), beta=st.floats(-4, 4),
     x=st.floats(-0.2, 0.2), y=st.floats(-0.2, 0.2),
 )  # fmt: skip
+@example(n=0.375, ln_size=0.0, q=0.34375, beta=0.0, x=0.0, y=0.0)  # a disc that ends sharply, nearly edge on
+@example(n=0.42, ln_size=0.03, q=0.36, beta=0.1, x=0.0, y=0.0)
 def test_any_sersic_is_the_same_on_two_grids(n, ln_size, q, beta, x, y):
     size = float(np.exp(ln_size))
     one = np.ones(1)

@@ -21,6 +21,7 @@ _CENTRED = 2.0  # pixels from the stamp's centre; further out a galaxy is drawn 
 _WORTH = 0.6  # wavenumbers of two grids over those of one
 _WINGS_TOLERANCE = 1e-5
 _EDGE_ON, _EDGE_ON_TOLERANCE = 28.0, 1e-6
+_SHARP = 0.5  # Sersic index below which a disc has an end
 
 Floats = NDArray[np.float64]
 
@@ -58,6 +59,8 @@ def core_samples(
     """
     longest, shortest = np.linalg.svd(jacobian, compute_uv=False).T
     edge_on = np.exp(-_EDGE_ON * shortest / longest)
+    # light from further in that the PSF brings: more where the disc ends sharply, whose end is fine as well
+    margin = np.where(sersic_n < _SHARP, 8.0, 2.0) * (1 / psf.peak(pixel_scale) / np.pi) ** 0.5
     core = np.zeros(len(samples), dtype=np.int64)
     todo = np.flatnonzero(np.abs(offset).max(axis=1) < _CENTRED * pixel_scale)
     rung = float(_SMALLEST)
@@ -71,7 +74,8 @@ def core_samples(
         if end < 0.8 * psf.maxk:
             good = half > _ROOM * reach[todo] + _CENTRED * pixel_scale / 2
             # a disc seen edge on is fine across wherever it is bright: by exp(-k times its thickness there)
-            along = sersic_profile(half / longest[todo], sersic_n[todo]) / (longest * shortest)[todo]
+            inside = np.maximum(half - margin[todo], 0) / longest[todo]
+            along = sersic_profile(inside, sersic_n[todo]) / (longest * shortest)[todo]
             good &= along * edge_on[todo] < _EDGE_ON_TOLERANCE * peak[todo]
             good &= 0.5 * psf.edge(size) < _WINGS_TOLERANCE * peak[todo]
             core[todo[good & worth]] = size
