@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from skyloom.generators.cvae.noise_filter import whiten, whitening
 if TYPE_CHECKING:
     from skyloom.generators.cvae.data import Stamps
 
-__all__ = ["Likelihood", "independent_share", "log_likelihood", "residuals"]
+__all__ = ["Likelihood", "fitted_amplitude", "independent_share", "log_likelihood", "residuals", "whitener"]
 
 SURPRISE = 0.05
 """Share of cut-away pixels of which the isophote tells nothing: a neighbour's, or a wrong edge. It bounds what one
@@ -88,14 +89,25 @@ def residuals(
     mask = stamps.mask[index]
     weight = mask / stamps.sigma[index]
     data, model = weight * stamps.image[index], weight * model
-    white_data, white_model = data, model
-    if likelihood.whitened:
-        filters = whitening(mask, stamps.neighbours[index], stamps.correlation[index])
-        white_data, white_model = whiten(data, filters), whiten(model, filters)
-    norm = (white_model * white_model).sum((1, 2)).clamp(min=1e-9)
-    amplitude = ((white_data * white_model).sum((1, 2)) / norm).clamp(0.5, 2.0)
+    white = whitener(stamps, index, likelihood)
+    white_data, white_model = white(data), white(model)
+    amplitude = fitted_amplitude(white_data, white_model)
     scale = amplitude[:, None, None]
     return data - scale * model, white_data - scale * white_model, amplitude
+
+
+def whitener(stamps: Stamps, index: Tensor, likelihood: Likelihood) -> Callable[[Tensor], Tensor]:
+    """What makes images in units of the error white: of these stamps, in this order, or of one stamp many."""
+    if not likelihood.whitened:
+        return lambda images: images
+    filters = whitening(stamps.mask[index], stamps.neighbours[index], stamps.correlation[index])
+    return lambda images: whiten(images, filters)
+
+
+def fitted_amplitude(data: Tensor, model: Tensor) -> Tensor:
+    """By least squares, of white images (B, S, S); in [0.5, 2], shape (B,)."""
+    norm = (model * model).sum((1, 2)).clamp(min=1e-9)
+    return ((data * model).sum((1, 2)) / norm).clamp(0.5, 2.0)
 
 
 def log_likelihood(

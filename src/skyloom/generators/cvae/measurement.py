@@ -19,9 +19,8 @@ from skyloom.generators.cvae.encode import referenced
 from skyloom.generators.cvae.features import STEP
 from skyloom.generators.cvae.images import model_images
 from skyloom.generators.cvae.instrument import GridGeometry, Jitter, grid_points, observe, residual_grid
-from skyloom.generators.cvae.likelihood import log_likelihood
+from skyloom.generators.cvae.likelihood import fitted_amplitude, log_likelihood, whitener
 from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Decoder
-from skyloom.generators.cvae.noise_filter import whiten, whitening
 from skyloom.generators.cvae.posterior import Galaxies
 
 __all__ = ["Measurement", "likelihood_slope", "measured"]
@@ -173,27 +172,21 @@ def _slopes(
     (variable projection, as Kaufman 1975 approximates it).
     """
     points = GridGeometry.of(grid_points(GRID_SIZE, stamps.grid_scale, stamps.angle[index]), frame)
-    mask = stamps.mask[index]
-    weight = mask / stamps.sigma[index]
-    filters = None
-    if stamps.likelihood.whitened:
-        filters = whitening(mask, stamps.neighbours[index], stamps.correlation[index])
+    weight = stamps.mask[index] / stamps.sigma[index]
+    whitened = whitener(stamps, index, stamps.likelihood)
 
     def white(z: Tensor) -> Tensor:
         f = decoder(z, y.expand(len(z), -1))
         rows = index.expand(len(z))
-        image = weight * observe(residual_grid(f, points, stamps.sersic_n[rows]), stamps, rows)
-        return (image if filters is None else whiten(image, filters)).flatten(1)
+        return whitened(weight * observe(residual_grid(f, points, stamps.sersic_n[rows]), stamps, rows))
 
-    model = white(z[None])
-    data = weight * stamps.image[index]
-    data = (data if filters is None else whiten(data, filters)).flatten()
-    norm = model.square().sum().clamp(min=1e-9)
-    amplitude = ((data * model[0]).sum() / norm).clamp(0.5, 2.0)
+    here, data = white(z[None]), whitened(weight * stamps.image[index])
+    amplitude = fitted_amplitude(data, here)
+    model, rest = here.flatten(1), (data - amplitude * here).flatten()
     steps = _STRIDE * torch.eye(len(z))
     if not y[0, STEP]:  # one band, or none known: latents of colour change nothing
         steps = steps[: decoder.arch.latents - 4 * decoder.arch.colour_channels * LATENT_ROWS * LATENT_COLUMNS]
-    slope = torch.cat([(white(z + some) - model) / _STRIDE for some in steps.split(_BATCH)])
-    slope = amplitude * (slope - (slope @ model.T) / norm * model)
+    slope = torch.cat([(white(z + some).flatten(1) - model) / _STRIDE for some in steps.split(_BATCH)])
+    slope = amplitude * (slope - (slope @ model.T) / model.square().sum().clamp(min=1e-9) * model)
     seen = slope.abs().amax(0) > _NOTHING
-    return F.pad(slope[:, seen], (0, 0, 0, len(z) - len(slope))), (data - amplitude * model[0])[seen]
+    return F.pad(slope[:, seen], (0, 0, 0, len(z) - len(slope))), rest[seen]
