@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 
 from skyloom.cutouts.common_shape import common_shapes
 from skyloom.cutouts.measure import fit_sersic, fit_sersic_of_shape
 from skyloom.stamps import Cutout, FitFlag, SersicFit
 
-__all__ = ["fit_bands_together", "galaxies_of", "share_shape"]
+__all__ = ["fit_bands_together", "galaxies_of", "share_fitted_shape", "share_shape"]
 
 WORSE = 1.5
 """A shared shape is given up for a band when its chi2 per pixel is this many times that of the band's own
@@ -44,12 +44,17 @@ def fit_bands_together(cutouts: Sequence[Cutout]) -> list[SersicFit]:
     return own
 
 
-def galaxies_of(keys: Iterable[tuple[str, int]]) -> list[list[int]]:
-    """Rows of each galaxy that has several, from every row's (source, galaxy_id)."""
-    rows: dict[tuple[str, int], list[int]] = {}
+def galaxies_of(keys: Iterable[Hashable]) -> list[list[int]]:
+    """Rows of each galaxy that has several, from every row's (source, galaxy_id), or what else tells galaxies apart."""
+    rows: dict[Hashable, list[int]] = {}
     for i, key in enumerate(keys):
         rows.setdefault(key, []).append(i)
     return [group for group in rows.values() if len(group) > 1]
+
+
+def share_fitted_shape(galaxies: Sequence[Sequence[Cutout]]) -> list[list[SersicFit]]:
+    """`share_shape` of cutouts that have their own fits."""
+    return share_shape(galaxies, [[fit for cutout in bands if (fit := cutout.fit) is not None] for bands in galaxies])
 
 
 def share_shape(galaxies: Sequence[Sequence[Cutout]], own: Sequence[Sequence[SersicFit]]) -> list[list[SersicFit]]:

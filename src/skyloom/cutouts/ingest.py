@@ -138,8 +138,7 @@ def _fit(cutouts: list[Cutout]) -> list[SersicFit]:
 def _share(galaxies: list[list[Cutout]]) -> list[list[SersicFit]]:
     import torch
 
-    from skyloom.cutouts.bands_together import share_shape
+    from skyloom.cutouts.bands_together import share_fitted_shape
 
     torch.set_num_threads(1)
-    own = [[fit for cutout in galaxy if (fit := cutout.fit) is not None] for galaxy in galaxies]
-    return share_shape(galaxies, own)
+    return share_fitted_shape(galaxies)

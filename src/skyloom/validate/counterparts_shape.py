@@ -7,16 +7,16 @@ band alone. Judged by what fits leave, samples fitted band by band would look sm
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain
 
 import numpy as np
 
 from skyloom.profiles import Generator
 from skyloom.stamps import Cutout, FitFlag, SersicFit
 from skyloom.validate.counterparts import Counterparts
-from skyloom.validate.sample import Refit
+from skyloom.validate.sample import Refit, batched
 
 __all__ = ["MAX_RATIO", "bands_of", "counterparts_as_real", "shape_is_shared", "shapes_as_real", "shared_radii"]
 
@@ -63,12 +63,16 @@ def shared_radii(cutouts: Sequence[Cutout]) -> dict[tuple[str, int], float]:
 
     Galaxies with a band more than `MAX_RATIO` times larger or smaller are left out: a fit of theirs went wrong.
     """
-    found = {}
-    for galaxy, rows in bands_of(cutouts).items():
-        sizes = np.log([fit.half_light_radius for i in rows if (fit := cutouts[i].fit) is not None])
-        if sizes.size and np.abs(sizes - np.median(sizes)).max() < np.log(MAX_RATIO):
-            found[galaxy] = float(np.exp(np.median(sizes)))
-    return found
+    sizes: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for cutout in cutouts:
+        if cutout.fit is not None and np.isfinite(cutout.wavelength):
+            sizes[cutout.source, cutout.galaxy_id].append(float(np.log(cutout.fit.half_light_radius)))
+    middle = {galaxy: float(np.median(own)) for galaxy, own in sizes.items()}
+    return {
+        galaxy: float(np.exp(middle[galaxy]))
+        for galaxy, own in sizes.items()
+        if np.abs(np.array(own) - middle[galaxy]).max() < np.log(MAX_RATIO)
+    }
 
 
 def shape_is_shared(fits: Sequence[SersicFit | None]) -> bool:
@@ -97,24 +101,19 @@ def shapes_as_real(
     dict
         By row of `made`, the fits to put in place of its own.
     """
-    galaxies = [(cutout.source, cutout.galaxy_id) for cutout in real]
+    from skyloom.cutouts.bands_together import galaxies_of, share_fitted_shape
+
+    galaxies: list[tuple[str, int]] = []
     bands: dict[tuple[str, int], list[SersicFit | None]] = defaultdict(list)
-    for galaxy, cutout in zip(galaxies, real, strict=True):
-        bands[galaxy].append(cutout.fit)
+    for cutout in real:
+        galaxies.append((cutout.source, cutout.galaxy_id))
+        bands[galaxies[-1]].append(cutout.fit)
     shared = {galaxy: shape_is_shared(fits) for galaxy, fits in bands.items()}
-    groups: dict[tuple[tuple[str, int], int], list[int]] = defaultdict(list)
-    for place, (row, draw) in enumerate(zip(rows, draws, strict=True)):
-        if shared[galaxies[row]]:
-            groups[galaxies[row], draw].append(place)
-    several = iter([places for places in groups.values() if len(places) > 1])
-    parts = iter(lambda: list(islice(several, _GALAXIES)), [])
-    return {place: fit for part in parts for place, fit in _revised(made, part)}
-
-
-def _revised(made: Sequence[Cutout], groups: Sequence[Sequence[int]]) -> Iterator[tuple[int, SersicFit]]:
-    from skyloom.cutouts.bands_together import share_shape
-
-    galaxies = [[made[place] for place in places] for places in groups]
-    own = [[fit for cutout in galaxy if (fit := cutout.fit) is not None] for galaxy in galaxies]
-    for places, fits in zip(groups, share_shape(galaxies, own), strict=True):
-        yield from zip(places, fits, strict=True)
+    chosen = [place for place, row in enumerate(rows) if shared[galaxies[row]]]
+    several = galaxies_of((galaxies[rows[place]], draws[place]) for place in chosen)
+    fits: dict[int, SersicFit] = {}
+    for part in batched(several, _GALAXIES):
+        places = [[chosen[i] for i in group] for group in part]
+        found = share_fitted_shape([[made[place] for place in group] for group in places])
+        fits |= dict(zip(chain(*places), chain(*found), strict=True))
+    return fits

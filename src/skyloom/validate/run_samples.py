@@ -111,7 +111,7 @@ def simulate(
     refit : callable
     """
     spec = None if generator is None else generator.spec
-    made = Counterparts(real, generator, refit, seed=seed, draws=per_real, structure_radius=shared_radii(real) or None)
+    made = Counterparts(real, generator, refit, seed=seed, draws=per_real, structure_radius=shared_radii(real))
     inputs = {
         "kind": "simulated counterparts",
         "skyloom": __version__,

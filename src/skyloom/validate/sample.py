@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import overload
+from typing import TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ __all__ = [
     "name_of",
     "select",
 ]
+
+T = TypeVar("T")
 
 BATCH = 64
 """Cutouts at a time."""
@@ -137,7 +139,7 @@ def _cut_psf(cutout: Cutout) -> NDArray[np.float32]:
     return psf / psf.sum()
 
 
-def batched(items: Iterable[Cutout], size: int = BATCH) -> Iterator[list[Cutout]]:
+def batched(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
     """Lists of up to `size` items."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
