@@ -69,6 +69,20 @@ def test_plain_sersics_ask_for_the_least_there_is(model, stamps):
     assert structure_gain(model.decoder.maps, model.prior, plain)[:, 1].tolist() == pytest.approx([GAINS[0]] * 2)
 
 
+def test_stripes_on_galaxies_smaller_than_the_psf_are_no_structure(model, stamps):
+    seen = _with_structure(model, stamps, 1.0, seed=0)
+    plain = structure_gain(model.decoder.maps, model.prior, seen)
+    # half of the stamps are shown as unresolved ones with stripes a pixel wide, as resampling leaves them
+    small = torch.arange(len(stamps)) % 2 == 0
+    stripes = 0.3 * torch.cos(torch.pi * torch.arange(stamps.image.shape[2])) * stamps.sersic
+    striped = replace(seen, image=torch.where(small[:, None, None], seen.image + stripes, seen.image))
+    wide = torch.where(small, 10 * stamps.psf_sigma, stamps.psf_sigma)
+    swayed = structure_gain(model.decoder.maps, model.prior, striped)
+    held = structure_gain(model.decoder.maps, model.prior, replace(striped, psf_sigma=wide))
+    assert float(swayed[:, 1].log().mean() - plain[:, 1].log().mean()) > 0.2
+    assert float(held[:, 1].log().mean().exp()) == pytest.approx(1.0, rel=0.2)
+
+
 def test_the_gain_between_and_beyond_the_table_s_rows():
     table = torch.tensor([[1.0, 1.2], [4.0, 2.7]])
     found = gain_at(table, torch.tensor([0.3, 1.0, 2.0, 4.0, 6.0]))

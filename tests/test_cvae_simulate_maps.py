@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyloom.generators.cvae.frame import COLUMNS, R0, ROWS, node_radii
-from skyloom.generators.cvae.projection import faintness_taper, without_sersic
+from skyloom.generators.cvae.projection import faintness_taper, sky_weight, without_sersic
 from skyloom.generators.cvae.simulate import build_components, shade, simulate_structure
 from skyloom.generators.cvae.simulate_fields import PHI, RADII
 from skyloom.generators.cvae.simulate_parameters import draw_parameters
@@ -111,7 +111,7 @@ def test_refitting_gives_nothing_back():
 
     def refitted(f):
         """Root mean square, weighted by light, of what one linear fit to the residual explains."""
-        fit, _, weight = refit(f, n)
+        fit, _, weight = refit(f, n, sky_weight)
         return ((fit**2 * weight).sum(1) / weight.sum(1)).sqrt()
 
     assert float(refitted(raw * faintness_taper(n)[..., None]).median()) > 0.05

@@ -35,6 +35,8 @@ GAINS = (0.5, 0.7, 1.0, 1.4, 2.0)
 _BATCH = 64
 _FAINT = 0.05  # surface brightness, of flux 1 and half-light radius 1
 _OUTSKIRTS, _END = 3.0, 4.4  # half-light radii
+_FIT_FLOOR = 0.03  # share of the light
+_RESOLVED = 4.7  # half-light radius in sigmas of the PSF: twice its full width at half maximum
 _STEP = 0.02  # of the fit's numerical derivatives, relative; of the centre pixels
 
 
@@ -89,10 +91,10 @@ def structure_gain(
 ) -> Tensor:
     """The gain with which samples look as strong as the galaxies of stamps.
 
-    A sample and its galaxy share their conditions and are compared by `left_by_fit`, in the brighter half of the
-    stamps, those of one galaxy together counting once. Half of the samples shall be the stronger: of those with a
-    Sersic index below the median, and of those above. Of the latter a part of what is left is errors of the PSF at the
-    cusp, which cannot be told from structure.
+    A sample and its galaxy share their conditions and are compared by `left_by_fit`, the stamps of one galaxy together
+    counting once. Half of the samples shall be the stronger: of those with a Sersic index below the median, and of
+    those above. Stamps that tell are those of the brighter half whose half-light radius is twice the PSF's full width
+    or more (at least a quarter of them): of smaller galaxies a fit leaves errors of the PSF, which are no structure.
 
     Parameters
     ----------
@@ -112,16 +114,19 @@ def structure_gain(
     snr = (stamps.sersic**2 / stamps.sigma_noise**2 * stamps.mask).sum((1, 2)).sqrt()
     galaxies = Galaxies.of(stamps)
     told = without_band(galaxies.mean(stamps.features))[galaxies.row]
-    bright = torch.nonzero(snr >= snr.median())[:, 0]
-    weight = 1 / torch.bincount(galaxies.row[bright])[galaxies.row[bright]]
+    bright = snr >= snr.median()
+    resolved = torch.linalg.det(stamps.disc_to_pixel).abs().sqrt() / stamps.psf_sigma
+    resolved = resolved >= resolved[bright].quantile(0.75).clamp(max=_RESOLVED)
+    chosen = torch.nonzero(bright & resolved)[:, 0]
+    weight = 1 / torch.bincount(galaxies.row[chosen])[galaxies.row[chosen]]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         parts = [
             _stronger(decode, prior, stamps, index, told[index], galaxies.frame[index], draws)
-            for index in bright.split(_BATCH)
+            for index in chosen.split(_BATCH)
         ]
     stronger = torch.cat(parts, 1)
-    n = stamps.sersic_n[bright]
+    n = stamps.sersic_n[chosen]
     rows = []
     for half in (n < n.median(), n >= n.median()):
         if not half.any():
@@ -176,16 +181,18 @@ def left_by_fit(residual: Tensor, basis: Tensor, stamps: Stamps, index: Tensor) 
     Returns
     -------
     Tensor, shape (B,)
-        Sum of squares over the usable pixels, weighted in the fit by their noise; in the stamps' own units.
+        Sum of squares over the usable pixels, in the stamps' own units. In the fit they weigh as in those that gave the
+        conditions: a share of the light counts as error beside the noise.
     """
     mask = stamps.mask[index]
-    weight = mask / stamps.sigma_noise[index]
+    sigma = torch.hypot(stamps.sigma_noise[index], _FIT_FLOOR * stamps.sersic[index])
+    weight = mask / sigma
     columns = (basis * weight[:, None]).flatten(2)
     columns = columns / torch.linalg.vector_norm(columns, dim=2, keepdim=True).clamp(min=1e-20)
     data = (residual * weight).flatten(1)[:, :, None]
     small = 1e-6 * torch.eye(basis.shape[1])
     found = torch.linalg.solve(columns @ columns.mT + small, columns @ data)
-    rest = (data - columns.mT @ found)[:, :, 0].view_as(residual) * stamps.sigma_noise[index]
+    rest = (data - columns.mT @ found)[:, :, 0].view_as(residual) * sigma
     return (rest**2 * mask).sum((1, 2))
 
 

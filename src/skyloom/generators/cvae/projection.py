@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -9,11 +11,12 @@ from skyloom.generators.cvae.frame import R0, R_MAX, node_radii, outer_edge, wit
 from skyloom.generators.cvae.simulate_fields import PHI
 from skyloom.physics.sersic import sersic_b, sersic_surface_brightness
 
-__all__ = ["faintness_taper", "fit_weight", "sersic_derivatives", "unabsorbed", "without_sersic"]
+__all__ = ["faintness_taper", "fit_weight", "sersic_derivatives", "sky_weight", "unabsorbed", "without_sersic"]
 
 _STEPS = 3
 _R = node_radii()
 _SKY = 0.05  # surface brightness, of flux 1 and half-light radius 1, as below
+_BRIGHT = 0.05  # surface brightness above which a share of the light is the error of a bright galaxy's fit
 _FAINT = 0.002  # surface brightness, of flux 1 and half-light radius 1, below which structure fades
 _ANGULAR = torch.cat(
     [torch.ones_like(PHI).expand(3, -1), *(part(m * PHI) for m in (2, 1) for part in (torch.cos, torch.sin))]
@@ -49,14 +52,40 @@ def _radial(sersic_n: Tensor) -> Tensor:
 
 
 def fit_weight(sersic_n: Tensor) -> Tensor:
-    """Weight of the rows in a fit to the image: S'^2 / (S' + sky) times a node's area; shape (B, ROWS).
+    """Weight of the rows in a fit to the image of a bright galaxy: S'^2 / (S'^2 + s^2) times a node's area.
 
-    S' is the Sersic without its cusp, as a PSF blurs it. The sky, about as bright as an exponential disc at its
-    half-light radius, was chosen so that fits to stamps of S/N 30 to 300 find what was asked (docs/structure.md).
+    S' is the Sersic without its cusp, as a PSF blurs it. A fit allows for a share of the light itself, 3 % here
+    (`skyloom.cutouts.fit_start.MODEL_FLOOR`), so that where the light outshines the noise thirtyfold all of it counts
+    alike. s is where that ends, in half-light units, for the galaxies that structure was learned from
+    (docs/structure.md).
+
+    Parameters
+    ----------
+    sersic_n : Tensor, shape (B,)
+
+    Returns
+    -------
+    Tensor, shape (B, ROWS)
     """
-    r = _R
-    light = sersic_surface_brightness(sersic_n[:, None], without_cusp(r))
-    return light**2 / (light + _SKY) * r * (r + R0) * (r < 0.8 * R_MAX)
+    light = _blunt(sersic_n)
+    return light**2 / (light**2 + _BRIGHT**2) * _area()
+
+
+def sky_weight(sersic_n: Tensor) -> Tensor:
+    """Weight of the rows in a fit to light on a sky that is as bright: S'^2 / (S' + sky) times a node's area.
+
+    The sky is about as bright as an exponential disc at its half-light radius. Takes and gives what `fit_weight` does.
+    """
+    light = _blunt(sersic_n)
+    return light**2 / (light + _SKY) * _area()
+
+
+def _blunt(sersic_n: Tensor) -> Tensor:
+    return sersic_surface_brightness(sersic_n[:, None], without_cusp(_R))
+
+
+def _area() -> Tensor:
+    return _R * (_R + R0) * (_R < 0.8 * R_MAX)
 
 
 def faintness_taper(sersic_n: Tensor) -> Tensor:
@@ -68,12 +97,16 @@ def faintness_taper(sersic_n: Tensor) -> Tensor:
     return light / (light + _FAINT) * outer_edge(_R)
 
 
-def unabsorbed(f: Tensor, sersic_n: Tensor, shape_of: Tensor | None = None) -> Tensor:
+def unabsorbed(
+    f: Tensor,
+    sersic_n: Tensor,
+    shape_of: Tensor | None = None,
+    weight: Callable[[Tensor], Tensor] = fit_weight,
+) -> Tensor:
     """Project out of f what a fit of flux, size, index, axis ratio, angle and centre would take.
 
     The fit is to the light: a few Gauss-Newton steps towards parameters at which the derivatives of S are orthogonal
-    to the residual S' (exp f - 1), S' the Sersic without its cusp, with the weights of `fit_weight`. What is subtracted
-    is tapered (`faintness_taper`).
+    to the residual S' (exp f - 1), S' the Sersic without its cusp. What is subtracted is tapered (`faintness_taper`).
 
     Parameters
     ----------
@@ -82,13 +115,15 @@ def unabsorbed(f: Tensor, sersic_n: Tensor, shape_of: Tensor | None = None) -> T
     shape_of : Tensor, shape (B, ROWS, COLUMNS), optional
         The galaxy at the wavelength that stands for all its bands. Bands share axis ratio, angle and centre (but not
         flux, size and index): of these, what a fit to this map would take is subtracted.
+    weight : callable
+        Sersic indices (B,) to the fit's weights (B, ROWS).
 
     Returns
     -------
     Tensor, shape (B, ROWS, COLUMNS)
         Within +-3.
     """
-    fit = _fit_of(sersic_n)
+    fit = _fit_of(sersic_n, weight)
     if shape_of is None:
         return (f - _absorbed(f, fit, slice(None))).clamp(-3, 3)
     shared = _absorbed(shape_of, fit, slice(None))
@@ -96,12 +131,11 @@ def unabsorbed(f: Tensor, sersic_n: Tensor, shape_of: Tensor | None = None) -> T
     return (f - _absorbed(f, fit, _OF_A_BAND)).clamp(-3, 3)
 
 
-def _fit_of(sersic_n: Tensor) -> tuple[Tensor, Tensor]:
+def _fit_of(sersic_n: Tensor, weight: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """The derivatives' radial parts, weighted as the fit sees f and tapered as they are subtracted; (B, 7, ROWS)."""
-    n = sersic_n[:, None]
-    blunt = sersic_surface_brightness(n, without_cusp(_R)) / sersic_surface_brightness(n, _R)
+    blunt = _blunt(sersic_n) / sersic_surface_brightness(sersic_n[:, None], _R)
     radial = _radial(sersic_n)
-    return radial * (fit_weight(sersic_n) * blunt)[:, None], radial * faintness_taper(sersic_n)[:, None]
+    return radial * (weight(sersic_n) * blunt)[:, None], radial * faintness_taper(sersic_n)[:, None]
 
 
 def _absorbed(f: Tensor, fit: tuple[Tensor, Tensor], which: slice) -> Tensor:
@@ -127,6 +161,8 @@ def _absorbed(f: Tensor, fit: tuple[Tensor, Tensor], which: slice) -> Tensor:
 def without_sersic(f: Tensor, sersic_n: Tensor) -> Tensor:
     """Simulated structure without what a Sersic fit would take: `unabsorbed`, of f tapered as what is subtracted is.
 
+    The fit is that of `sky_weight`.
+
     Parameters
     ----------
     f : Tensor, shape (B, ROWS, COLUMNS)
@@ -137,4 +173,5 @@ def without_sersic(f: Tensor, sersic_n: Tensor) -> Tensor:
     Tensor, shape (B, ROWS, COLUMNS)
         Within +-3.
     """
-    return unabsorbed(2.2 * torch.tanh(f / 2.2) * faintness_taper(sersic_n)[..., None], sersic_n)
+    tapered = 2.2 * torch.tanh(f / 2.2) * faintness_taper(sersic_n)[..., None]
+    return unabsorbed(tapered, sersic_n, weight=sky_weight)
