@@ -14,7 +14,7 @@ from skyloom.galaxy import LearnedGalaxy
 from skyloom.stamps import Cutout, SersicFit
 from skyloom.validate.sample import SERSIC_N, name_of
 
-__all__ = ["MAX_FFT", "draw_through", "known_fit", "psf_of", "seen_through", "sersic_galaxy"]
+__all__ = ["MAX_FFT", "draw_through", "known_fit", "psf_fwhm", "psf_of", "seen_through", "sersic_galaxy"]
 
 MAX_FFT = 1024
 """Side of the largest Fourier grid left to GalSim, which holds some 40 bytes a point.
@@ -55,6 +55,14 @@ def psf_of(cutout: Cutout) -> galsim.InterpolatedImage:
     """The cutout's effective PSF, of flux 1."""
     image = galsim.Image(np.asarray(cutout.psf, dtype=np.float64), scale=cutout.pixel_scale)
     return galsim.InterpolatedImage(image, flux=1.0)
+
+
+def psf_fwhm(cutout: Cutout) -> float:
+    """Full width at half maximum of the cutout's effective PSF, arcsec; NaN for one without a peak."""
+    psf = np.asarray(cutout.psf, dtype=np.float64)
+    if not np.isfinite(psf).all() or not psf.max() > 0:
+        return float("nan")
+    return float(galsim.Image(psf, scale=cutout.pixel_scale).calculateFWHM())
 
 
 def draw_through(galaxy: galsim.GSObject, cutout: Cutout, *, shifted: bool = True) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from skyloom.errors import ConfigError, SkyloomError
 from skyloom.stamps import Cutout
+from skyloom.validate.drawing import psf_fwhm
 from skyloom.validate.measure_flags import MeasureFlag
 from skyloom.validate.measure_part import PartFile
 from skyloom.validate.measure_tools import FLAGS, QUANTITIES, measure_cutout
@@ -31,7 +32,8 @@ logger = logging.getLogger(__name__)
 
 _CHUNK = 8
 _LABELS: dict[str, type] = {"galaxy_id": np.int64, "band": str, "source": str, "group": str}
-_NUMBERS = ("wavelength", *QUANTITIES, *FLAGS)
+_SEEN = {"wavelength": "nm", "psf_fwhm": "arcsec"}
+_NUMBERS = (*_SEEN, *QUANTITIES, *FLAGS)
 _Row = dict[str, Any]
 
 
@@ -61,8 +63,8 @@ def measure_cutouts(
     -------
     astropy.table.Table
         One row a cutout in their order: ``index``, ``galaxy_id``, ``band``, ``source``, ``group``,
-        ``wavelength`` (nm), a column of float64 a quantity of `skyloom.validate.measure_tools.QUANTITIES`
-        (NaN: not measured), and ``flag_<tool>`` with the bits of
+        ``wavelength`` (nm), ``psf_fwhm`` (arcsec), a column of float64 a quantity of
+        `skyloom.validate.measure_tools.QUANTITIES` (NaN: not measured), and ``flag_<tool>`` with the bits of
         `skyloom.validate.measure_flags.MeasureFlag`.
 
     Raises
@@ -187,7 +189,8 @@ def _measure_row(row: int, cutout: Cutout | None) -> tuple[int, _Row]:
         nothing = dict.fromkeys(_NUMBERS, float("nan")) | dict.fromkeys(FLAGS, int(MeasureFlag.BAD_INPUT))
         return row, {**nothing, "galaxy_id": -1, "band": "", "source": "", "group": ""}
     labels = {name: getattr(cutout, name) for name in _LABELS}
-    return row, {**labels, "wavelength": cutout.wavelength, **measure_cutout(cutout)}
+    seen = {"wavelength": cutout.wavelength, "psf_fwhm": psf_fwhm(cutout)}
+    return row, {**labels, **seen, **measure_cutout(cutout)}
 
 
 def _read(cutouts: Sequence[Cutout], row: int) -> Cutout | None:
@@ -205,6 +208,6 @@ def _table(rows: list[tuple[tuple[Any, ...], NDArray[np.float64]]]) -> Table:
     numbers = np.array([values for _, values in rows]).reshape(len(rows), len(_NUMBERS))
     for name, column in zip(_NUMBERS, numbers.T, strict=True):
         table[name] = column.astype(np.int64) if name in FLAGS else column.copy()
-    for name, unit in {"wavelength": "nm", **QUANTITIES}.items():
+    for name, unit in {**_SEEN, **QUANTITIES}.items():
         table[name].unit = unit or None
     return table

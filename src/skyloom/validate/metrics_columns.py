@@ -21,6 +21,7 @@ __all__ = [
     "galaxies_in",
     "galaxy_labels",
     "generator_of",
+    "resolved_rows",
     "values",
 ]
 
@@ -98,6 +99,22 @@ def asked_conditions(real: Table, model: Table, name: str) -> NDArray[np.float64
     measured = values(real, name)
     known = {key: measured[row] for row, key in enumerate(_keys(real))}
     return np.array([known.get(key, np.nan) for key in _keys(model)], dtype=np.float64)
+
+
+def resolved_rows(real: Table, model: Table) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which rows are of galaxies as large as the PSF: the real one's half-light radius is its full width or more.
+
+    Of neither table any row where the PSF's width (``psf_fwhm``, in a reference ``cutout_psf_fwhm``) is not known.
+    """
+    radius = np.asarray(real["fit_half_light_radius"], dtype=float)
+    width = np.full(len(real), np.inf)
+    for name in ("psf_fwhm", "cutout_psf_fwhm"):
+        if name in real.colnames:
+            width = np.asarray(real[name], dtype=float)
+            break
+    large = radius >= width
+    known = dict(zip(_keys(real), large, strict=True))
+    return large, np.array([bool(known.get(key, False)) for key in _keys(model)], dtype=bool)
 
 
 def galaxy_labels(real: Table, model: Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -10,7 +10,14 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from skyloom.descriptors import Metric
-from skyloom.validate.metrics_columns import draws, feature_matrix, galaxies_in, galaxy_labels, generator_of
+from skyloom.validate.metrics_columns import (
+    draws,
+    feature_matrix,
+    galaxies_in,
+    galaxy_labels,
+    generator_of,
+    resolved_rows,
+)
 from skyloom.validate.statistics_classifier import classifier_auc
 from skyloom.validate.statistics_joint import maximum_mean_discrepancy, sliced_wasserstein, standardise
 from skyloom.validate.statistics_manifold import manifold_scores, memorised_share
@@ -65,6 +72,19 @@ def joint_metrics() -> list[Metric]:
                 _LOPEZ,
                 better="half",
                 label=f"classifier ({name})",
+                group=group,
+            )
+            for kind, name in _CLASSIFIERS
+        ),
+        *(
+            Metric(
+                f"auc_{kind}_resolved",
+                partial(_auc_resolved, kind),
+                f"how well a {name} tells them among galaxies whose half-light radius is the PSF's full width or more",
+                "as above; below that width stamps differ by how they were sampled",
+                _LOPEZ,
+                better="half",
+                label=f"classifier ({name}), resolved",
                 group=group,
             )
             for kind, name in _CLASSIFIERS
@@ -176,6 +196,11 @@ def _auc(kind: Kind, real: Table, model: Table, **context: Any) -> dict[str, flo
     value, error = classifier_auc(x, y, ids, others, kind, seed=int(context.get("seed", 0)))
     n, m = galaxies_in(real), galaxies_in(model)
     return score(value, error, 0.5 + float(np.sqrt((n + m + 1) / (12 * n * m))), **counts)
+
+
+def _auc_resolved(kind: Kind, real: Table, model: Table, **context: Any) -> dict[str, float]:
+    large, others = resolved_rows(real, model)
+    return _auc(kind, real[large], model[others], **context)
 
 
 def _manifold(name: str, real: Table, model: Table, **context: Any) -> dict[str, float]:
