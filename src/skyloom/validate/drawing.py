@@ -60,7 +60,7 @@ def psf_of(cutout: Cutout) -> galsim.InterpolatedImage:
 def psf_fwhm(cutout: Cutout) -> float:
     """Full width at half maximum of the cutout's effective PSF, arcsec; NaN for one without a peak."""
     psf = np.asarray(cutout.psf, dtype=np.float64)
-    if not np.isfinite(psf).all() or not psf.max() > 0:
+    if not (psf.size and np.isfinite(psf).all() and psf.max() > 0):
         return float("nan")
     return float(galsim.Image(psf, scale=cutout.pixel_scale).calculateFWHM())
 
