@@ -34,7 +34,7 @@ GAINS = (0.5, 0.7, 1.0, 1.4, 2.0)
 """Between which the gain is looked for."""
 _BATCH = 64
 _FAINT = 0.05  # surface brightness, of flux 1 and half-light radius 1
-_OUTSKIRTS, _END = 3.0, 4.4  # half-light radii
+_FADES, _OUTSKIRTS, _END = 2.0, 3.0, 4.4  # half-light radii
 _FIT_FLOOR = 0.03  # share of the light
 _RESOLVED = 4.7  # half-light radius in sigmas of the PSF: twice its full width at half maximum
 _STEP = 0.02  # of the fit's numerical derivatives, relative; of the centre pixels
@@ -60,17 +60,23 @@ def drawn_maps(f: tuple[Tensor, Tensor], sersic_n: Tensor, scale: Tensor, gain: 
     light = sersic_surface_brightness(sersic_n[:, None], node_radii())
     strength = (1 + (gain[:, None] - 1) * light / (light + _FAINT))[:, :, None]
     own, reference = (strength * scaled_maps(one, scale) for one in f)
-    return _without_rim(unabsorbed(own, sersic_n, reference))
+    return _fading(unabsorbed(own, sersic_n, reference))
 
 
-def _without_rim(f: Tensor) -> Tensor:
-    """Maps of galaxies that end stay dark outside: f fades so slowly that no ring of the Sersic's light comes back."""
+def _fading(f: Tensor) -> Tensor:
+    """Maps that fade from `_FADES` on, more slowly than the decoder lets them end: no edge shows in a galaxy's wings.
+
+    Galaxies that end stay dark outside: where the mean over phi is negative f fades so slowly that no ring of the
+    Sersic's light comes back.
+    """
     r = node_radii()
+    left = 0.5 + 0.5 * torch.cos(torch.pi * ((r - _FADES) / (_END - _FADES)).clamp(0, 1))
     ring = f.mean(2)
     last = int((r <= _OUTSKIRTS).sum()) - 1
     held = ring[:, last : last + 1] * ((_END - r) / (_END - r[last])).clamp(min=0)
-    kept = torch.where(r > r[last], torch.minimum(ring, held), ring)
-    return f + (kept - ring)[:, :, None]
+    faded = torch.where((ring < 0) & (r <= r[last]), ring, ring * left)
+    kept = torch.where(r > r[last], torch.minimum(faded, held), faded)
+    return left[:, None] * (f - ring[:, :, None]) + kept[:, :, None]
 
 
 def gain_at(table: Tensor, sersic_n: Tensor) -> Tensor:
