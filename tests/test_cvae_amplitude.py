@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from skyloom import Conditions
+from skyloom.cutouts.fit_start import MODEL_FLOOR
 from skyloom.generators.builtin import COSMOS_WEIGHTS
 from skyloom.generators.checkpoint import load_checkpoint
+from skyloom.generators.cvae import amplitude
 from skyloom.generators.cvae.amplitude import (
     GAIN,
     GAINS,
@@ -114,6 +116,10 @@ def test_wings_have_no_edge():
     assert bool((third[0][:, wings] < 0.99 * third[1][:, wings]).all())
     steepest = [float((f / f.amax(1, keepdim=True)).diff(dim=1).abs().max()) for f in third]
     assert steepest[0] < 0.9 * steepest[1]
+
+
+def test_fits_allow_for_the_share_of_light_that_the_conditions_fits_do():
+    assert amplitude._FIT_FLOOR == MODEL_FLOOR
 
 
 def test_the_caller_s_random_numbers_are_left_alone(model, stamps):

@@ -35,7 +35,7 @@ GAINS = (0.5, 0.7, 1.0, 1.4, 2.0)
 _BATCH = 64
 _FAINT = 0.05  # surface brightness, of flux 1 and half-light radius 1
 _FADES, _OUTSKIRTS, _END = 2.0, 3.0, 4.4  # half-light radii
-_FIT_FLOOR = 0.03  # share of the light
+_FIT_FLOOR = 0.03  # share of the light: `skyloom.cutouts.fit_start.MODEL_FLOOR`
 _RESOLVED = 4.7  # half-light radius in sigmas of the PSF: twice its full width at half maximum
 _STEP = 0.02  # of the fit's numerical derivatives, relative; of the centre pixels
 
@@ -100,7 +100,7 @@ def structure_gain(
     A sample and its galaxy share their conditions and are compared by `left_by_fit`, the stamps of one galaxy together
     counting once. Half of the samples shall be the stronger: of those with a Sersic index below the median, and of
     those above. Stamps that tell are those of the brighter half whose half-light radius is twice the PSF's full width
-    or more (at least a quarter of them): of smaller galaxies a fit leaves errors of the PSF, which are no structure.
+    or more (at least a quarter of them): of smaller galaxies a fit leaves the detector's pixels and errors of the PSF.
 
     Parameters
     ----------

@@ -72,7 +72,7 @@ def fit_weight(sersic_n: Tensor) -> Tensor:
 
 
 def sky_weight(sersic_n: Tensor) -> Tensor:
-    """Weight of the rows in a fit to light on a sky that is as bright: S'^2 / (S' + sky) times a node's area.
+    """Weight of the rows in a fit to light on a bright sky: S'^2 / (S' + sky) times a node's area.
 
     The sky is about as bright as an exponential disc at its half-light radius. Takes and gives what `fit_weight` does.
     """
