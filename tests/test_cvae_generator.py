@@ -58,24 +58,30 @@ def test_samples_are_decoded_in_the_frame_of_the_likelihood(model: CVAEGenerator
 @pytest.mark.parametrize("q", [1.0, 0.4])
 @pytest.mark.parametrize("beta", [0.5, -1.1])
 def test_beta_turns_the_whole_galaxy(model: CVAEGenerator, q: float, beta: float):
-    upright, turned = (model.sample(_discs(4, q=q, beta=b), seed=3) for b in (0.0, beta))
+    upright, turned = (model.sample(_discs(16, q=q, beta=b), seed=3) for b in (0.0, beta))
+    missed = []
     for a, b in zip(upright, turned, strict=True):
         images = [
             galsim.Convolve(g, galsim.Gaussian(sigma=0.05)).drawImage(nx=64, ny=64, scale=0.05, method="no_pixel").array
             for g in (a.rotate(beta * galsim.radians), b, a.rotate(-beta * galsim.radians))
         ]
-        missed = np.abs(images[0] - images[1]).max()
-        assert missed < 0.04 * images[0].max()
+        missed.append(np.abs(images[0] - images[1]).max() / images[0].max())
         assert np.linalg.norm(images[2] - images[1]) > 5 * np.linalg.norm(images[0] - images[1])
+    # the grid's pixels, 0.09 half-light radii, do not resolve all structure next to a nucleus
+    assert np.median(missed) < 0.03
+    assert max(missed) < 0.06
 
 
 def test_one_galaxy_in_two_bands_and_at_two_inclinations(model: CVAEGenerator):
-    seen = model.sample(_discs(24, q=0.9), seed=3).residual
+    def apart(**changes: object) -> np.ndarray:
+        """What sets each galaxy apart from the mean of such galaxies, whose profile all share."""
+        residual = model.sample(_discs(24, **{"q": 0.9, **changes}), seed=3).residual
+        return residual - residual.mean(0)
+
+    seen = apart()
     for changes, least in (({"wavelength": 2000.0}, 0.6), ({"q": 0.6}, 0.8), ({"mag": 22.5}, 0.8)):  # real galaxies: .6
-        same = model.sample(_discs(24, **{"q": 0.9, **changes}), seed=3).residual
-        assert np.median(_correlation(seen, same)) > least
-    other = model.sample(_discs(24, q=0.9, galaxy_id=np.arange(24) + 100), seed=3).residual
-    assert np.median(_correlation(seen, other)) < 0.5
+        assert np.median(_correlation(seen, apart(**changes))) > least
+    assert abs(np.median(_correlation(seen, apart(galaxy_id=np.arange(24) + 100)))) < 0.25
 
 
 def test_face_on_discs_have_no_preferred_axis_or_hand(model: CVAEGenerator):
