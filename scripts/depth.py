@@ -27,6 +27,7 @@ from skyloom.validate.counterparts_noise import correlated_noise
 from skyloom.validate.counterparts_shape import counterparts_as_real
 from skyloom.validate.drawing import known_fit
 from skyloom.validate.run_samples import default_refit
+from skyloom.validate.statistics_score import bootstrap
 
 FIGURES = ("ln n", "ln r", "q", "mag")
 DEEPER = 3.0
@@ -57,14 +58,13 @@ def main() -> None:
     for snr in args.snr:
         for name, cutouts in sets.items():
             found, galaxies = differences(cutouts, snr, args.seed)
-            print(
-                f"| {snr:g} | {name} | " + " | ".join(_told(found[:, k], galaxies) for k in range(len(FIGURES))) + " |"
-            )
+            told = " | ".join(_told(column, galaxies) for column in found.T)
+            print(f"| {snr:g} | {name} | {told} |")
 
 
 def _bright(cutout: Cutout, snr: float, radius: float) -> bool:
-    fit = cutout.fit
-    good = fit is not None and FitFlag.FAILED not in fit.flags and not cutout.thresholded
+    fit = known_fit(cutout)
+    good = FitFlag.FAILED not in fit.flags and not cutout.thresholded
     return good and fit.snr >= snr and fit.half_light_radius >= radius
 
 
@@ -100,14 +100,11 @@ def differences(cutouts: Sequence[Cutout], snr: float, seed: int) -> tuple[NDArr
 
 
 def _told(values: NDArray[np.float64], galaxies: NDArray[np.int64]) -> str:
-    rng = np.random.default_rng(0)
-    own = [np.flatnonzero(galaxies == g) for g in np.unique(galaxies)]
-    again = [
-        np.median(values[np.concatenate([own[k] for k in rng.integers(len(own), size=len(own))])])
-        for _ in range(_BOOTSTRAPS)
-    ]
+    again = bootstrap(
+        lambda _, rows: float(np.median(values[rows])), 1, galaxies, np.random.default_rng(0), _BOOTSTRAPS
+    )
     low, high = np.quantile(values, [0.16, 0.84])
-    return f"{np.median(values):+.3f} ± {np.std(again):.3f} ({(high - low) / 2:.3f})"
+    return f"{np.median(values):+.3f} ± {again.std():.3f} ({(high - low) / 2:.3f})"
 
 
 if __name__ == "__main__":

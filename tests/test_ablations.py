@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,15 +19,7 @@ from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.train import Trainer, TrainingConfig
 from skyloom.testing.cutouts import synthetic_cutouts
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 CONFIG = TrainingConfig(steps=3, batch=4, simulated=0.0, seed=5)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def script():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(SCRIPTS))
-        yield importlib.import_module
 
 
 @pytest.fixture(scope="module")

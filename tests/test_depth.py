@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,14 +10,10 @@ import pytest
 from skyloom.testing.cutouts import synthetic_cutouts
 from skyloom.validate.run_samples import default_refit
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
-
 
 @pytest.fixture(scope="module")
-def depth():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(SCRIPTS))
-        yield importlib.import_module("depth")
+def depth(script):
+    return script("depth")
 
 
 def _deep(strength: float) -> list:

@@ -96,8 +96,12 @@ def asked_conditions(real: Table, model: Table, name: str) -> NDArray[np.float64
     ndarray, shape (len(model),)
         As `values`; NaN for a simulated galaxy without a real one.
     """
-    measured = values(real, name)
-    known = {key: measured[row] for row, key in enumerate(_keys(real))}
+    return _of_counterparts(real, model, values(real, name))
+
+
+def _of_counterparts(real: Table, model: Table, numbers: NDArray[Any]) -> NDArray[np.float64]:
+    """Numbers of the real rows, for each row of the model; NaN for one without a real counterpart."""
+    known = dict(zip(_keys(real), numbers, strict=True))
     return np.array([known.get(key, np.nan) for key in _keys(model)], dtype=np.float64)
 
 
@@ -106,15 +110,10 @@ def resolved_rows(real: Table, model: Table) -> tuple[NDArray[np.bool_], NDArray
 
     Of neither table any row where the PSF's width (``psf_fwhm``, in a reference ``cutout_psf_fwhm``) is not known.
     """
-    radius = np.asarray(real["fit_half_light_radius"], dtype=float)
-    width = np.full(len(real), np.inf)
-    for name in ("psf_fwhm", "cutout_psf_fwhm"):
-        if name in real.colnames:
-            width = np.asarray(real[name], dtype=float)
-            break
-    large = radius >= width
-    known = dict(zip(_keys(real), large, strict=True))
-    return large, np.array([bool(known.get(key, False)) for key in _keys(model)], dtype=bool)
+    name = next((name for name in ("psf_fwhm", "cutout_psf_fwhm") if name in real.colnames), None)
+    width = np.inf if name is None else np.asarray(real[name], dtype=float)
+    large = np.asarray(real["fit_half_light_radius"], dtype=float) >= width
+    return large, _of_counterparts(real, model, large) == 1
 
 
 def galaxy_labels(real: Table, model: Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

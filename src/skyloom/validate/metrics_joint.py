@@ -65,27 +65,30 @@ def joint_metrics() -> list[Metric]:
         ),
         *(
             Metric(
-                f"auc_{kind}",
-                partial(_auc, kind),
-                f"how well a {name} tells simulated from real galaxies; 0.5 is not at all",
-                "area under the ROC curve, five folds, counterparts in one fold",
+                f"auc_{kind}{suffix}",
+                partial(compute, kind),
+                f"how well a {name} tells {what}",
+                formula,
                 _LOPEZ,
                 better="half",
-                label=f"classifier ({name})",
+                label=f"classifier ({name}){where}",
                 group=group,
             )
-            for kind, name in _CLASSIFIERS
-        ),
-        *(
-            Metric(
-                f"auc_{kind}_resolved",
-                partial(_auc_resolved, kind),
-                f"how well a {name} tells them among galaxies whose half-light radius is the PSF's full width or more",
-                "as above; below that width stamps differ by how they were sampled",
-                _LOPEZ,
-                better="half",
-                label=f"classifier ({name}), resolved",
-                group=group,
+            for suffix, where, compute, what, formula in (
+                (
+                    "",
+                    "",
+                    _auc,
+                    "simulated from real galaxies; 0.5 is not at all",
+                    "area under the ROC curve, five folds, counterparts in one fold",
+                ),
+                (
+                    "_resolved",
+                    ", resolved",
+                    _auc_resolved,
+                    "them among galaxies whose half-light radius is the PSF's full width or more",
+                    "as above; below that width stamps differ by how they were sampled",
+                ),
             )
             for kind, name in _CLASSIFIERS
         ),

@@ -17,7 +17,14 @@ from torch import Tensor
 from skyloom.generators.cvae.data import GRID_SIZE, Stamps
 from skyloom.generators.cvae.features import without_band
 from skyloom.generators.cvae.frame import node_radii
-from skyloom.generators.cvae.instrument import GridGeometry, Jitter, grid_points, observe, residual_grid
+from skyloom.generators.cvae.instrument import (
+    GridGeometry,
+    Jitter,
+    grid_points,
+    observe,
+    radius_in_pixels,
+    residual_grid,
+)
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import LatentPrior
 from skyloom.generators.cvae.projection import unabsorbed
@@ -121,8 +128,8 @@ def structure_gain(
     galaxies = Galaxies.of(stamps)
     told = without_band(galaxies.mean(stamps.features))[galaxies.row]
     bright = snr >= snr.median()
-    resolved = torch.linalg.det(stamps.disc_to_pixel).abs().sqrt() / stamps.psf_sigma
-    resolved = resolved >= resolved[bright].quantile(0.75).clamp(max=_RESOLVED)
+    widths = radius_in_pixels(stamps, torch.arange(len(stamps))) / stamps.psf_sigma
+    resolved = widths >= widths[bright].quantile(0.75).clamp(max=_RESOLVED)
     chosen = torch.nonzero(bright & resolved)[:, 0]
     weight = 1 / torch.bincount(galaxies.row[chosen])[galaxies.row[chosen]]
     with torch.random.fork_rng(devices=[]):

@@ -28,6 +28,7 @@ __all__ = [
     "grid_points",
     "log_likelihood",
     "observe",
+    "radius_in_pixels",
     "residual_grid",
 ]
 
@@ -183,10 +184,14 @@ def encoder_input(stamps: Stamps, index: Tensor, jitter: Jitter | None = None, n
     flat = points.reshape(len(index), -1, 2) @ stamps.disc_to_pixel[index].mT + stamps.offset[index][:, None]
     grid = (2 * flat / image.shape[-1]).reshape(points.shape)  # the offset counts from the stamp's true centre
     seen = F.grid_sample(channels, grid, mode="bilinear", align_corners=False)
-    radius = torch.linalg.det(stamps.disc_to_pixel[index]).abs().sqrt()
     from_centre = torch.linalg.vector_norm(nodes(), dim=-1).clamp(min=0.1)
-    blur = (stamps.psf_sigma[index] / radius).log()[:, None, None] - from_centre.log()
+    blur = (stamps.psf_sigma[index] / radius_in_pixels(stamps, index)).log()[:, None, None] - from_centre.log()
     return torch.cat([seen, blur.clamp(-4, 3)[:, None] / 2], 1)
+
+
+def radius_in_pixels(stamps: Stamps, index: Tensor) -> Tensor:
+    """Half-light radius of stamps' galaxies, shape (B,)."""
+    return torch.linalg.det(stamps.disc_to_pixel[index]).abs().sqrt()
 
 
 def observe(residual: Tensor, stamps: Stamps, index: Tensor) -> Tensor:

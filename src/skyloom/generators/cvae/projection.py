@@ -15,6 +15,7 @@ __all__ = ["faintness_taper", "fit_weight", "sersic_derivatives", "sky_weight", 
 
 _STEPS = 3
 _R = node_radii()
+_AREA = _R * (_R + R0) * (_R < 0.8 * R_MAX)  # of a node, up to a constant; none near the map's edge
 _SKY = 0.05  # surface brightness, of flux 1 and half-light radius 1, as below
 _BRIGHT = 0.05  # surface brightness above which a share of the light is the error of a bright galaxy's fit
 _FAINT = 0.002  # surface brightness, of flux 1 and half-light radius 1, below which structure fades
@@ -68,7 +69,7 @@ def fit_weight(sersic_n: Tensor) -> Tensor:
     Tensor, shape (B, ROWS)
     """
     light = _blunt(sersic_n)
-    return light**2 / (light**2 + _BRIGHT**2) * _area()
+    return light**2 / (light**2 + _BRIGHT**2) * _AREA
 
 
 def sky_weight(sersic_n: Tensor) -> Tensor:
@@ -77,15 +78,11 @@ def sky_weight(sersic_n: Tensor) -> Tensor:
     The sky is about as bright as an exponential disc at its half-light radius. Takes and gives what `fit_weight` does.
     """
     light = _blunt(sersic_n)
-    return light**2 / (light + _SKY) * _area()
+    return light**2 / (light + _SKY) * _AREA
 
 
 def _blunt(sersic_n: Tensor) -> Tensor:
     return sersic_surface_brightness(sersic_n[:, None], without_cusp(_R))
-
-
-def _area() -> Tensor:
-    return _R * (_R + R0) * (_R < 0.8 * R_MAX)
 
 
 def faintness_taper(sersic_n: Tensor) -> Tensor:
