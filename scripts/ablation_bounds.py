@@ -15,6 +15,7 @@ from skyloom.generators.cvae.instrument import Jitter
 from skyloom.generators.cvae.likelihood import log_likelihood
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import LatentPrior
+from skyloom.generators.cvae.refine import refined_posterior
 from skyloom.generators.cvae.structure import winding
 
 __all__ = ["bounds", "noise_posterior"]
@@ -44,9 +45,9 @@ def bounds(
     Returns
     -------
     dict
-        ``encoder``: E_q[log p(x | z) + log p(z | y) - log q(z)], q the encoder's posterior, which was trained for
-        N(0, 1). ``adapted``: the same in the numbers e that the prior makes its latents z(e) of, whose prior is
-        N(0, 1) for every prior: E_q[log p(x | z(e))] - KL(q(e) || N(0, 1)), with q of `noise_posterior`.
+        ``encoder``: E_q[log p(x | z) + log p(z | y) - log q(z)], q the encoder's posterior, refined for N(0, 1).
+        ``adapted``: the same in the numbers e that the prior makes its latents z(e) of, whose prior is N(0, 1) for
+        every prior: E_q[log p(x | z(e))] - KL(q(e) || N(0, 1)), with q of `noise_posterior`.
     """
     rows: dict[str, list[float]] = {"encoder": [], "adapted": []}
     for index in torch.arange(len(stamps)).split(16):
@@ -112,8 +113,7 @@ def _latents(prior: LatentPrior, y: Tensor, noise: Tensor) -> Tensor:
 @torch.no_grad()
 def _told(model: CVAEGenerator, stamps: Stamps, index: Tensor, z: Tensor, frame: Jitter) -> Tensor:
     """Log likelihood of latents less that of the Sersics, shape (B,)."""
-    y = referenced(stamps.features[index], Galaxies.alone(len(index)))
-    images = model_images(model.decoder, stamps, index, z, y, frame)
+    images = model_images(model.decoder, stamps, index, z, stamps.features[index], frame)
     alone = log_likelihood(stamps.sersic[index], stamps, index)[0]
     return log_likelihood(images, stamps, index)[0] - alone
 
@@ -126,4 +126,6 @@ def _wound(model: CVAEGenerator, stamps: Stamps, index: Tensor) -> tuple[Tensor,
         found.append(winding(model.decoder(mean, referenced(stamps.features[index], alone))))
     frame = Jitter(stamps.q[index], mirror=False)
     frame.matrix[found[0] < found[1], 1, 1] = -1.0
-    return *encode(model.encoder, stamps, index, alone, frame), frame
+    told = encode(model.encoder, stamps, index, alone, frame)
+    y = stamps.features[index]  # where latents are defined is what priors know, not what the encoder chose
+    return *refined_posterior(model.decoder, stamps, index, alone, told, frame, y=y), frame

@@ -29,6 +29,7 @@ from skyloom.generators.cvae.instrument import GridGeometry, encoder_input, grid
 from skyloom.generators.cvae.measurement import measured
 from skyloom.generators.cvae.net import Architecture, Decoder, Encoder
 from skyloom.generators.cvae.posterior import Galaxies
+from skyloom.generators.cvae.prior import fit_prior
 from skyloom.generators.cvae.reencode import reencoded_maps
 from skyloom.generators.cvae.train import Trainer, TrainingConfig
 from skyloom.physics.sersic import sersic_surface_brightness
@@ -182,7 +183,7 @@ class _Spy:
         self.steps.clear()
 
 
-def test_every_path_decodes_real_galaxies_at_their_own_reference(tmp_path):
+def test_networks_decode_at_the_galaxies_own_reference_and_priors_at_that_of_samples(tmp_path):
     stamps = Stamps.from_cutouts(_pairs())
     galaxies, index = Galaxies.of(stamps), torch.arange(4)
     assert galaxies.count == 2
@@ -198,20 +199,23 @@ def test_every_path_decodes_real_galaxies_at_their_own_reference(tmp_path):
     spy.check(STEPS)
     evidence_gain(trainer.encoder, trainer.decoder, stamps, 1, None, refine=2)
     spy.check(0.0)
-    mean, _, frames = posterior_of(trainer.encoder, stamps, index, galaxies)
-    measured(trainer.decoder, stamps, galaxies, mean, frames)  # stamp by stamp
-    spy.steps = [torch.cat(spy.steps).round(decimals=5).unique()]
-    spy.check(STEPS)
     log_evidence(trainer.encoder, trainer.decoder, None, stamps, galaxies, Sampling(samples=4))
     spy.check(STEPS)
     reencoded_maps(trainer.encoder, trainer.decoder, stamps)
     spy.check(0.0)
-    told = wound_alike(trainer, stamps, simulated=0, refine=1).features
+    sampled = (np.log([700.0, 2000.0]) - 6.9) / 0.6 - REFERENCE
+    mean, _, frames = posterior_of(trainer.encoder, stamps, index, galaxies)
+    measured(trainer.decoder, stamps, galaxies, mean, frames)  # stamp by stamp
+    spy.steps = [torch.cat(spy.steps).round(decimals=5).unique()]
+    spy.check(sampled)
+    posteriors = wound_alike(trainer, stamps, simulated=0, refine=1)
     spy.steps = [steps for steps in spy.steps if len(steps) == 4]  # windings are looked at in one band a galaxy
-    spy.check(STEPS)
-    middle = (np.log(np.sqrt(700 * 2000.0)) - 6.9) / 0.6
-    np.testing.assert_allclose(told[:, STEP], middle - REFERENCE, atol=1e-5)
-    assert torch.isnan(known_values(told, "wavelength")).all()
+    spy.check(sampled)
+    assert not posteriors.features[:, STEP].any()
+    assert torch.isnan(known_values(posteriors.features, "wavelength")).all()
+    prior = fit_prior(posteriors, trainer.config.architecture, iterations=1)
+    log_evidence(trainer.encoder, trainer.decoder, prior, stamps, galaxies, Sampling(samples=4))
+    spy.check(sampled)
 
 
 def test_a_model_of_one_band_has_no_colour(tmp_path):

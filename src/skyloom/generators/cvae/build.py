@@ -203,7 +203,7 @@ def wound_alike(
         if is_real:
             posterior = mean, log_variance
             mean, log_variance = refined_posterior(
-                trainer.decoder, part_stamps, index, part, posterior, frames, steps=refine
+                trainer.decoder, part_stamps, index, part, posterior, frames, y=part_stamps.features, steps=refine
             )
             if correlated:
                 told.append(measured(trainer.decoder, part_stamps, part, mean, frames))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from skyloom.generators.cvae.data import Stamps
-from skyloom.generators.cvae.features import FEATURES, REFERENCE, STEP, set_step, wavelength_known, without_band
+from skyloom.generators.cvae.features import FEATURES, STEP, set_step, wavelength_known, without_band
 from skyloom.generators.cvae.instrument import Jitter, encoder_input
 from skyloom.generators.cvae.net import Encoder
 from skyloom.generators.cvae.posterior import Galaxies
@@ -35,14 +35,15 @@ def referenced(y: Tensor, galaxies: Galaxies, seen: Tensor | None = None) -> Ten
     -------
     Tensor, shape (B, WIDTH)
     """
-    reference, _ = _reference(y, galaxies, _counted(y, seen))
+    counts = _counted(y, seen)
+    reference = galaxies.total(counts * y[:, _WAVELENGTH]) / galaxies.total(counts).clamp(min=1.0)
     y = y.clone()
     set_step(y, reference[galaxies.row])
     return y
 
 
 def prior_features(y: Tensor, galaxies: Galaxies) -> Tensor:
-    """What the prior of galaxies' latents is told.
+    """What the prior of galaxies' latents, as samples have them, is told.
 
     Parameters
     ----------
@@ -54,13 +55,9 @@ def prior_features(y: Tensor, galaxies: Galaxies) -> Tensor:
     Returns
     -------
     Tensor, shape (galaxies.count, WIDTH)
-        The mean of the stamps', without what differs between bands but for the wavelength at which the latents are
-        defined: `STEP` is its distance from `REFERENCE`, as `referenced` chooses it.
+        The mean of the stamps', without what differs between bands.
     """
-    shared = without_band(galaxies.mean(y))
-    reference, known = _reference(y, galaxies, _counted(y))
-    shared[:, STEP] = (reference - REFERENCE) * known
-    return shared
+    return without_band(galaxies.mean(y))
 
 
 def encode(
@@ -142,9 +139,3 @@ def _counted(y: Tensor, seen: Tensor | None = None) -> Tensor:
     """1 for stamps of known wavelength that are seen, 0 for others, shape (B,)."""
     known = wavelength_known(y)
     return (known if seen is None else known & seen).to(y)
-
-
-def _reference(y: Tensor, galaxies: Galaxies, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean scaled wavelength of the stamps that count, and whether a galaxy has any; shape (galaxies.count,)."""
-    number = galaxies.total(counts)
-    return galaxies.total(counts * y[:, _WAVELENGTH]) / number.clamp(min=1.0), number > 0

@@ -33,12 +33,11 @@ BAND_DEPENDENT = ("surface_brightness", "wavelength")
 HINTS = {"redshift": (0.2, 5.2)}
 """Inputs that help where known and refuse nothing: outside these ranges they count as not known."""
 STEP = len(FEATURES) + len(OPTIONAL)
-"""Column of the distance in (scaled, logarithmic) wavelength from that at which the galaxy's latents are defined; in
-what the prior is told, of that wavelength from `REFERENCE`."""
+"""Column of the distance in (scaled, logarithmic) wavelength from that at which the galaxy's latents are defined."""
 WIDTH = STEP + 1
 REFERENCE = 1.5
-"""That wavelength where no stamps choose it: 2.4 micron, scaled; half of the galaxies `cosmos` was trained on have
-theirs at longer ones."""
+"""That wavelength in samples, and where priors learn of real galaxies: 2.4 micron, scaled. Encoders choose it by a
+galaxy's stamps."""
 
 _SCALE: dict[str, tuple[float, float]] = {  # centre, width; logarithms where marked below
     "sersic_n": (0.2, 0.6),

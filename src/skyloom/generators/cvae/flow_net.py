@@ -12,18 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skyloom.generators.cvae.features import FEATURES, OPTIONAL, STEP
+from skyloom.generators.cvae.features import FEATURES, OPTIONAL
 from skyloom.generators.cvae.layers import DiscConv, Film, position_channels, upsample
 from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Q_FEATURE, Architecture
 
 __all__ = ["PRIOR_COLUMNS", "FlowArchitecture", "VelocityNet", "rings_of", "skip_and_scale"]
 
 _KNOWN = ("sersic_n", "q", "half_light_radius", "redshift")
-PRIOR_COLUMNS = (*(FEATURES.index(name) for name in _KNOWN), len(FEATURES) + OPTIONAL.index("redshift"), STEP)
+PRIOR_COLUMNS = (*(FEATURES.index(name) for name in _KNOWN), len(FEATURES) + OPTIONAL.index("redshift"))
 """Columns of the features that the prior may look at.
 
-Wavelength and surface brightness are for the decoder alone: one latent has to serve a galaxy in every band. `STEP` says
-at which wavelength the latents are defined.
+Wavelength and surface brightness are for the decoder alone: one latent has to serve a galaxy in every band.
 """
 _POSITION = 3
 _FREQUENCIES = 8

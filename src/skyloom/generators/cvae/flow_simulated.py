@@ -11,11 +11,9 @@ import logging
 import torch
 from torch import Tensor
 
-from skyloom.generators.cvae.encode import prior_features, referenced
-from skyloom.generators.cvae.features import known_values, with_wavelength
+from skyloom.generators.cvae.features import known_values, with_wavelength, without_band
 from skyloom.generators.cvae.frame import node_radii
 from skyloom.generators.cvae.net import Decoder
-from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import Posteriors
 from skyloom.generators.cvae.simulate import simulate_structure
 from skyloom.generators.cvae.simulate_parameters import drawn_redshifts
@@ -73,11 +71,8 @@ def simulated_posteriors(
             f = 3 * torch.tanh(f * gain / 3)
             f = torch.where((winding(f.mean(1)) < 0)[:, None, None, None], f.flip(3), f)
             bands = with_wavelength(y.repeat_interleave(2, 0), 1000 * seen.flatten())
-            owner = torch.arange(len(rows))
-            both = Galaxies(owner.repeat_interleave(2), len(rows), torch.ones(2 * len(rows)), 2 * owner)
-            shown = referenced(bands, both).view(len(rows), 2, -1)
-            mean, log_variance, missed = fit_latents(decoder, f, shown, steps=steps, error=error)
-            told.append(prior_features(bands, both))
+            mean, log_variance, missed = fit_latents(decoder, f, bands.view(len(rows), 2, -1), steps=steps, error=error)
+            told.append(without_band(y))
             means.append(mean)
             variances.append(log_variance)
             errors.append(missed)

@@ -187,7 +187,10 @@ class _Galaxy:
         """Images of latents (K, latents) in all stamps, shape (K stamps, S, S), and the stamps' rows."""
         index = self.index.repeat(len(z))
         latents = z.float().repeat_interleave(len(self.index), 0)
-        y = referenced(self.stamps.features[self.index], self.part).repeat(len(z), 1)
+        y = self.stamps.features[self.index]
+        if self.prior is None:
+            y = referenced(y, self.part)
+        y = y.repeat(len(z), 1)
         return model_images(self.decoder, self.stamps, index, latents, y, self._frames(len(z), mirror)), index
 
     def _likelihood(self, z: Tensor, mirror: bool) -> Tensor:

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skyloom.generators.cvae.data import GRID_SIZE, Stamps
-from skyloom.generators.cvae.encode import referenced
 from skyloom.generators.cvae.features import STEP
 from skyloom.generators.cvae.images import model_images
 from skyloom.generators.cvae.instrument import GridGeometry, Jitter, grid_points, observe, residual_grid
@@ -109,7 +108,7 @@ def likelihood_slope(
     callable
         Different rows (B,) of galaxies, and latents (B, latents), to derivatives (B, latents).
     """
-    y = referenced(stamps.features, galaxies)
+    y = stamps.features
 
     def slope(rows: Tensor, z: Tensor) -> Tensor:
         place = torch.full((galaxies.count,), -1)
@@ -149,7 +148,7 @@ def measured(decoder: Decoder, stamps: Stamps, galaxies: Galaxies, mean: Tensor,
     Measurement
         Of `galaxies.count` galaxies.
     """
-    y, parts = referenced(stamps.features, galaxies), []
+    y, parts = stamps.features, []
     pull = likelihood_slope(decoder, stamps, galaxies, frames)(torch.arange(galaxies.count), mean)
     for galaxy, z in enumerate(mean):
         information = torch.zeros(len(z), len(z), dtype=torch.float64)

@@ -34,6 +34,7 @@ def refined_posterior(
     posterior: tuple[Tensor, Tensor],
     frames: Jitter,
     *,
+    y: Tensor | None = None,
     steps: int = REFINE_STEPS,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -52,6 +53,8 @@ def refined_posterior(
         Mean and log variance to start from.
     frames : Jitter
         Of the stamps.
+    y : Tensor, shape (B, WIDTH), optional
+        Features for the decoder; `referenced` ones when left out.
     steps : int
         Of Adam, whose rate falls to nothing; 0 gives back what came.
     generator : torch.Generator, optional
@@ -64,7 +67,8 @@ def refined_posterior(
     """
     if not steps:
         return posterior
-    start, y = posterior[0].detach(), referenced(stamps.features[index], galaxies)
+    start = posterior[0].detach()
+    y = referenced(stamps.features[index], galaxies) if y is None else y
     inverse = torch.exp(-posterior[1].detach()) - 1  # what the stamps add to the prior's precision
     with torch.inference_mode(False), torch.enable_grad():
         mean = start.clone().requires_grad_(True)
