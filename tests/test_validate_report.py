@@ -20,6 +20,7 @@ from skyloom.descriptors import Metric
 from skyloom.errors import BadInputError, ConfigError, CutoutError
 from skyloom.profiles import GeneratorSpec, ProfileBatch
 from skyloom.testing.cutouts import synthetic_cutouts
+from skyloom.validate.drawing import psf_fwhm
 from skyloom.validate.plots_charts import corner, curves, distribution, plane
 from skyloom.validate.plots_montage import choose_rows
 from skyloom.validate.report import render_page, write_report
@@ -28,6 +29,7 @@ from skyloom.validate.report_format import real_text
 from skyloom.validate.report_require import check_requirements, parse_requirement
 from skyloom.validate.report_verdict import headline, judge, verdict
 from skyloom.validate.run import Plan, collect_metrics, validate
+from skyloom.validate.run_choose import real_sample
 from skyloom.validate.run_scores import run_metrics
 from skyloom.validate.sample import SetAside
 
@@ -225,6 +227,16 @@ def test_real_against_real_passes_and_sersic_falls_short(tmp_path):
     assert len(short) <= 1, short
     for name in ("wasserstein_residual_rms_smoothed", "wasserstein_residual_asymmetry", "auc_forest"):
         assert sersic[name] == "falls short"
+
+
+def test_galaxies_small_against_their_psf_are_set_aside_when_asked(tmp_path):
+    cutouts = synthetic_cutouts(20, seed=4, stamp_size=32)
+    sizes = np.array([c.fit.half_light_radius / psf_fwhm(c) for c in cutouts])
+    least = float(np.sort(sizes)[8:10].mean())
+    chosen, sample = real_sample(Plan(real=cutouts, generators={}, least_size=least), tmp_path, None)
+    assert [c.galaxy_id for c in chosen] == [cutouts[i].galaxy_id for i in np.flatnonzero(sizes > least)]
+    assert len(sample.table) == 11
+    assert {s.reason for s in sample.set_aside} == {"smaller against the PSF than asked for"}
 
 
 def test_nothing_to_judge_is_refused(cutouts, tmp_path):

@@ -47,6 +47,12 @@ EXAMPLE = "Example:  skyloom validate --real cosmos.h5 --model cosmos --require 
     type=click.IntRange(min=1, max=100),
     help="Simulated galaxies for each real one.",
 )
+@click.option(
+    "--least-size",
+    default=0.0,
+    type=click.FloatRange(min=0.0),
+    help="Judge only galaxies with a half-light radius of at least so many FWHM of their PSF.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Judge so many real galaxies at most.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0), help="Of galaxies and noise.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(min=1), help="Processes.")
@@ -59,6 +65,7 @@ def command(
     require: tuple[str, ...],
     part: str,
     per_real: int,
+    least_size: float,
     limit: int | None,
     seed: int,
     workers: int,
@@ -98,6 +105,7 @@ def command(
         seed=seed,
         per_real=per_real,
         limit=limit,
+        least_size=least_size,
         part=None if part == "all" else part,
         workers=workers,
         requirements=requirements,

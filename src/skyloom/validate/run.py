@@ -200,6 +200,7 @@ def _provenance(plan: Plan, identity: str) -> dict[str, Any]:
         **dict(plan.inputs or {}),
         "seed": plan.seed,
         "part": plan.part or "all",
+        "least_size": plan.least_size,
         "per_real": plan.per_real,
         "real_identity": identity,
         "models": {

@@ -14,7 +14,7 @@ from skyloom.validate.reference import Reference
 from skyloom.validate.report_data import Sample
 from skyloom.validate.run_kept import Progress
 from skyloom.validate.run_plan import Plan
-from skyloom.validate.run_samples import default_refit, in_part, in_ranges, measured_sample
+from skyloom.validate.run_samples import as_large, default_refit, in_part, in_ranges, measured_sample
 from skyloom.validate.sample import Screening, Selection, select
 
 __all__ = ["MIN_GALAXIES", "mock_sample", "real_sample"]
@@ -26,14 +26,19 @@ MIN_GALAXIES = 8
 def real_sample(plan: Plan, folder: Path, progress: Progress | None) -> tuple[Sequence[Cutout], Sample]:
     """The real cutouts chosen, and their measurements; for a reference, stand-ins without pixels."""
     fits_ranges = in_ranges(list(plan.generators.values()))
+    large = as_large(plan.least_size) if plan.least_size > 0 else None
     of_part = in_part(plan.part) if plan.part is not None else None
+
+    def keep(cutout: Cutout) -> tuple[str, str] | None:
+        return (large(cutout) if large else None) or fits_ranges(cutout)
+
     if isinstance(plan.real, Reference):
-        rows, screening = plan.real.select(lambda c: (of_part(c) if of_part else None) or fits_ranges(c), plan.limit)
+        rows, screening = plan.real.select(lambda c: (of_part(c) if of_part else None) or keep(c), plan.limit)
         _enough(rows, screening, "the reference")
         return [plan.real.blanks[i] for i in rows], plan.real.sample(rows, screening)
     if not len(plan.real):
         raise CutoutError("there are no real cutouts: the file is empty")
-    chosen, screening = select(plan.real, refit=default_refit, only=of_part, keep=fits_ranges, limit=plan.limit)
+    chosen, screening = select(plan.real, refit=default_refit, only=of_part, keep=keep, limit=plan.limit)
     _enough(chosen.rows, screening, "the real cutouts")
     screening.set_aside[:0] = plan.dropped
     screening.read += len(plan.dropped)

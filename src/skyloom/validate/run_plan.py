@@ -35,6 +35,8 @@ class Plan:
         Judge so many real galaxies at most.
     part : str, optional
         One part of the training's split only: ``test`` holds what ``skyloom train`` keeps from every model.
+    least_size : float
+        Judge only galaxies with a half-light radius of at least so many full widths of the PSF at half maximum.
     workers : int
         Processes that measure.
     pictures : int
@@ -53,6 +55,7 @@ class Plan:
     per_real: int = 1
     limit: int | None = None
     part: str | None = None
+    least_size: float = 0.0
     workers: int = 1
     pictures: int = 15
     requirements: Sequence[Requirement] = ()

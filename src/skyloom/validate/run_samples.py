@@ -20,12 +20,13 @@ from skyloom.profiles import Generator
 from skyloom.stamps import Cutout, CutoutSet, SersicFit
 from skyloom.validate.counterparts import Counterparts, asked_conditions
 from skyloom.validate.counterparts_shape import shapes_as_real, shared_radii
+from skyloom.validate.drawing import known_fit, psf_fwhm
 from skyloom.validate.measure import count_flags, measure_cutouts
 from skyloom.validate.report_data import Role, Sample
 from skyloom.validate.run_kept import Progress
 from skyloom.validate.sample import OTHER_PART, Screening, SetAside
 
-__all__ = ["default_refit", "in_part", "in_ranges", "measured_sample", "simulate"]
+__all__ = ["as_large", "default_refit", "in_part", "in_ranges", "measured_sample", "simulate"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,16 @@ def in_ranges(generators: Sequence[Generator]) -> Callable[[Cutout], tuple[str, 
                     detail = f"{name} {value[0]:.4g}, made for {low:g} to {high:g}"
                     return f"outside the ranges of model '{spec.name}'", detail
         return None
+
+    return keep
+
+
+def as_large(least: float) -> Callable[[Cutout], tuple[str, str] | None]:
+    """A selection of cutouts with a half-light radius of at least so many full widths of their PSF at half maximum."""
+
+    def keep(cutout: Cutout) -> tuple[str, str] | None:
+        size = known_fit(cutout).half_light_radius / psf_fwhm(cutout)
+        return None if size >= least else ("smaller against the PSF than asked for", f"{size:.3g} of its FWHM")
 
     return keep
 
