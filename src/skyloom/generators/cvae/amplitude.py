@@ -77,7 +77,7 @@ def _no_darker(f: Tensor) -> Tensor:
     """Maps of which nothing in the galaxy's body is darker than about a third of the Sersic.
 
     A gain deepens what is dark as it brightens what is bright. Of well seen galaxies all but one node in a hundred are
-    above -1.1 between 0.15 and 1 half-light radii, in their posterior means (docs/structure.md); further out galaxies
+    above -1.1 between 0.15 and 1 half-light radii, in their posterior means (docs/models.md); further out galaxies
     do end, and next to the nucleus a dark spot is the decoder's more often than a galaxy's.
     """
     r, (start, end) = node_radii(), _LIFTED

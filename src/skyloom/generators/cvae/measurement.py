@@ -3,6 +3,9 @@
 A posterior of independent numbers will not do for a prior that knows patterns. Its widths are those that each latent
 would have were all others known, and its mean is as smooth as N(0, 1) and the PSF make it; taken for a measurement, it
 says that there is no structure where the stamps cannot tell.
+
+Latents are those of samples, defined at `skyloom.generators.cvae.features.REFERENCE` for all galaxies, whatever bands
+these were seen in.
 """
 
 from __future__ import annotations
@@ -183,7 +186,7 @@ def _slopes(
     amplitude = fitted_amplitude(data, here)
     model, rest = here.flatten(1), (data - amplitude * here).flatten()
     steps = _STRIDE * torch.eye(len(z))
-    if not y[0, STEP]:  # one band, or none known: latents of colour change nothing
+    if not y[0, STEP]:  # latents of colour change nothing
         steps = steps[: decoder.arch.latents - 4 * decoder.arch.colour_channels * LATENT_ROWS * LATENT_COLUMNS]
     slope = torch.cat([(white(z + some).flatten(1) - model) / _STRIDE for some in steps.split(_BATCH)])
     slope = amplitude * (slope - (slope @ model.T) / model.square().sum().clamp(min=1e-9) * model)
