@@ -120,7 +120,7 @@ def test_wings_have_no_edge():
 
 @pytest.mark.parametrize("gain", [1.0, 1.6])
 @torch.no_grad()
-def test_no_spot_in_a_galaxy_s_body_is_black(model, stamps, gain):
+def test_no_spot_in_a_galaxy_s_body_is_black_or_burnt(model, stamps, gain):
     torch.manual_seed(3)
     z, _ = model.prior.draw(without_band(stamps.features), torch.randn(len(stamps), model.prior.noise_size))
     maps, r = model.decoder.maps(z, stamps.features), node_radii()
@@ -129,6 +129,8 @@ def test_no_spot_in_a_galaxy_s_body_is_black(model, stamps, gain):
     assert float(f[:, r < 1.2].min()) >= -1.3
     assert float(f[:, r < 0.1].min()) >= -0.75
     assert float(f[:, r > 2].min()) < -1.3  # galaxies end
+    assert float(f.max()) <= 2
+    assert float(drawn_maps((f + 3 * (r < 0.1)[:, None],) * 2, stamps.sersic_n, *torch.ones(2, len(stamps))).max()) <= 2
 
 
 def test_a_flat_core_does_not_leave_a_point_in_a_dark_ring():
@@ -170,6 +172,19 @@ def test_a_fit_leaves_nothing_of_another_sersic(stamps, change):
     residual = observe(nothing, other, index) - observe(nothing, stamps, index)
     power = (residual**2 * stamps.mask).sum((1, 2))
     assert bool((left_by_fit(residual, fit_derivatives(stamps, index), stamps, index) < 0.05 * power).all())
+
+
+def test_no_light_near_the_centre_is_negative(model):
+    rng = np.random.default_rng(5)
+    count = 300
+    asked = Conditions(
+        galaxy_id=np.arange(count), mag=22.0, zero_point=25.9, half_light_radius=rng.uniform(0.15, 0.6, count),
+        sersic_n=np.exp(rng.uniform(np.log(0.5), np.log(5), count)), q=rng.uniform(0.3, 1, count), wavelength=800.0,
+    )  # fmt: skip
+    batch = model.sample(asked, seed=3, out_of_range="clip")
+    for galaxy, radius in zip(batch, asked.half_light_radius, strict=True):
+        image = galaxy.drawImage(nx=32, ny=32, scale=0.045 * radius, method="no_pixel").array
+        assert image.min() > 0
 
 
 def test_samples_are_drawn_with_the_gain_of_the_weights(model):

@@ -44,6 +44,7 @@ _FAINT = 0.05  # surface brightness, of flux 1 and half-light radius 1
 _FADES, _OUTSKIRTS, _END = 2.0, 3.0, 4.4  # half-light radii
 _DARKEST, _DARKEST_CORE, _CORE = 1.3, 0.5, 0.35  # -f in a galaxy's body and at its centre, and where that turns
 _LIFTED = 1.2, 2.2  # half-light radii between which the limit is lifted
+_BRIGHTEST = 2.0  # of f
 _NO_PIT = 0.45  # half-light radii within which the mean profile does not fall inwards
 _FIT_FLOOR = 0.03  # share of the light: `skyloom.cutouts.fit_start.MODEL_FLOOR`
 _RESOLVED = 4.7  # half-light radius in sigmas of the PSF: twice its full width at half maximum
@@ -70,20 +71,23 @@ def drawn_maps(f: tuple[Tensor, Tensor], sersic_n: Tensor, scale: Tensor, gain: 
     light = sersic_surface_brightness(sersic_n[:, None], node_radii())
     strength = (1 + (gain[:, None] - 1) * light / (light + _FAINT))[:, :, None]
     own, reference = (strength * scaled_maps(one, scale) for one in f)
-    return _fading(_without_pit(_no_darker(unabsorbed(own, sersic_n, reference)), sersic_n))
+    return _fading(_without_pit(_limited(unabsorbed(own, sersic_n, reference)), sersic_n))
 
 
-def _no_darker(f: Tensor) -> Tensor:
-    """Maps of which nothing in the galaxy's body is darker than about a third of the Sersic.
+def _limited(f: Tensor) -> Tensor:
+    """Maps of which nothing in the galaxy's body is darker than about a third of the Sersic, or brighter than 7 times.
 
     A gain deepens what is dark as it brightens what is bright. Of well seen galaxies all but one node in a hundred are
     above -1.1 between 0.15 and 1 half-light radii, in their posterior means (docs/models.md); further out galaxies
-    do end, and next to the nucleus a dark spot is the decoder's more often than a galaxy's.
+    do end, and next to the nucleus a dark spot is the decoder's more often than a galaxy's. Where the projection makes
+    up for a ring by a nucleus, one more than some e^2 times the Sersic is a spike that pixels of the grid cannot hold:
+    the light beside it was negative.
     """
     r, (start, end) = node_radii(), _LIFTED
     limit = _DARKEST_CORE + (_DARKEST - _DARKEST_CORE) * (r / _CORE).clamp(max=1)
     limit = (limit * (3 / _DARKEST) ** ((r - start) / (end - start)).clamp(0, 1))[:, None]
-    return torch.where(f < 0, limit * torch.tanh(f / limit), f)
+    bright = f / (1 + (f.clamp(min=0) / _BRIGHTEST) ** 4) ** 0.25
+    return torch.where(f < 0, limit * torch.tanh(f / limit), bright)
 
 
 def _without_pit(f: Tensor, sersic_n: Tensor) -> Tensor:
