@@ -3,7 +3,7 @@
     python scripts/train_cosmos.py --data ../shared/data --work build/cosmos
 
 Every stage leaves its result in the work folder and is not done again; a stopped training goes on where it was.
-About an hour and a quarter on one core: the networks at the default 5,500 steps, then the flow prior.
+About two hours on two cores: the networks at the default 5,500 steps, what stamps tell of latents, the flow prior.
 """
 
 from __future__ import annotations
