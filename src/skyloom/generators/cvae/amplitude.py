@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from skyloom.generators.cvae.data import GRID_SIZE, Stamps
-from skyloom.generators.cvae.features import without_band
+from skyloom.generators.cvae.encode import prior_features
 from skyloom.generators.cvae.frame import node_radii, without_cusp
 from skyloom.generators.cvae.instrument import (
     GridGeometry,
@@ -40,12 +40,14 @@ GAIN = "sampling.gain"
 GAINS = (0.5, 0.7, 1.0, 1.4, 2.0)
 """Between which the gain is looked for."""
 _BATCH = 64
+_R = node_radii()
 _FAINT = 0.05  # surface brightness, of flux 1 and half-light radius 1
 _FADES, _OUTSKIRTS, _END = 2.0, 3.0, 4.4  # half-light radii
 _DARKEST, _DARKEST_CORE, _CORE = 1.3, 0.5, 0.35  # -f in a galaxy's body and at its centre, and where that turns
-_LIFTED = 1.2, 2.2  # half-light radii between which the limit is lifted
+_LIFTED = ((_R - 1.2) / (2.2 - 1.2)).clamp(0, 1)  # half-light radii between which that limit is lifted
+_DARKEST_AT = (_DARKEST_CORE + (_DARKEST - _DARKEST_CORE) * (_R / _CORE).clamp(max=1)) * (3 / _DARKEST) ** _LIFTED
 _BRIGHTEST = 2.0  # of f
-_NO_PIT = 0.45  # half-light radii within which the mean profile does not fall inwards
+_INNER = _R[_R < 0.45]  # where the mean profile does not fall inwards
 _FIT_FLOOR = 0.03  # share of the light: `skyloom.cutouts.fit_start.MODEL_FLOOR`
 _RESOLVED = 4.7  # half-light radius in sigmas of the PSF: twice its full width at half maximum
 _STEP = 0.02  # of the fit's numerical derivatives, relative; of the centre pixels
@@ -68,7 +70,7 @@ def drawn_maps(f: tuple[Tensor, Tensor], sersic_n: Tensor, scale: Tensor, gain: 
     Tensor, shape (B, ROWS, COLUMNS)
         In the galaxy's own half-light radii, without what a Sersic fit would absorb.
     """
-    light = sersic_surface_brightness(sersic_n[:, None], node_radii())
+    light = sersic_surface_brightness(sersic_n[:, None], _R)
     strength = (1 + (gain[:, None] - 1) * light / (light + _FAINT))[:, :, None]
     own, reference = (strength * scaled_maps(one, scale) for one in f)
     return _fading(_without_pit(_limited(unabsorbed(own, sersic_n, reference)), sersic_n))
@@ -83,25 +85,22 @@ def _limited(f: Tensor) -> Tensor:
     up for a ring by a nucleus, one more than some e^2 times the Sersic is a spike that pixels of the grid cannot hold:
     the light beside it was negative.
     """
-    r, (start, end) = node_radii(), _LIFTED
-    limit = _DARKEST_CORE + (_DARKEST - _DARKEST_CORE) * (r / _CORE).clamp(max=1)
-    limit = (limit * (3 / _DARKEST) ** ((r - start) / (end - start)).clamp(0, 1))[:, None]
+    limit = _DARKEST_AT[:, None]
     bright = f / (1 + (f.clamp(min=0) / _BRIGHTEST) ** 4) ** 0.25
     return torch.where(f < 0, limit * torch.tanh(f / limit), bright)
 
 
 def _without_pit(f: Tensor, sersic_n: Tensor) -> Tensor:
-    """Maps with which the mean profile does not fall towards the centre within `_NO_PIT`.
+    """Maps with which the mean profile does not fall towards the centre on the rows of `_INNER`.
 
     A core that is flatter than the Sersic is told by f < 0 there, which leaves the Sersic's cusp alone: a bright point
     in a dark ring.
     """
-    r = node_radii()
-    r = r[r < _NO_PIT]
-    blunt, growth = sersic_surface_brightness(sersic_n[:, None], without_cusp(r)), torch.exp(f[:, : len(r)])
-    light = sersic_surface_brightness(sersic_n[:, None], r) + blunt * (growth.mean(2) - 1)
+    inner, outer = f.split([len(_INNER), len(_R) - len(_INNER)], 1)
+    blunt, growth = sersic_surface_brightness(sersic_n[:, None], without_cusp(_INNER)), torch.exp(inner)
+    light = sersic_surface_brightness(sersic_n[:, None], _INNER) + blunt * (growth.mean(2) - 1)
     filled = light.flip(1).cummax(1).values.flip(1) - light
-    return torch.cat([torch.log(growth + (filled / blunt)[:, :, None]), f[:, len(r) :]], 1)
+    return torch.cat([torch.log(growth + (filled / blunt)[:, :, None]), outer], 1)
 
 
 def _fading(f: Tensor) -> Tensor:
@@ -110,13 +109,13 @@ def _fading(f: Tensor) -> Tensor:
     Galaxies that end stay dark outside: where the mean over phi is negative f fades so slowly that no ring of the
     Sersic's light comes back.
     """
-    r = node_radii()
-    left = 0.5 + 0.5 * torch.cos(torch.pi * ((r - _FADES) / (_END - _FADES)).clamp(0, 1))
+    left = 0.5 + 0.5 * torch.cos(torch.pi * ((_R - _FADES) / (_END - _FADES)).clamp(0, 1))
     ring = f.mean(2)
-    last = int((r <= _OUTSKIRTS).sum()) - 1
-    held = ring[:, last : last + 1] * ((_END - r) / (_END - r[last])).clamp(min=0)
-    faded = torch.where((ring < 0) & (r <= r[last]), ring, ring * left)
-    kept = torch.where(r > r[last], torch.minimum(faded, held), faded)
+    outside = _R > _OUTSKIRTS
+    last = int((~outside).sum()) - 1
+    held = ring[:, last : last + 1] * ((_END - _R) / (_END - _R[last])).clamp(min=0)
+    faded = torch.where((ring < 0) & ~outside, ring, ring * left)
+    kept = torch.where(outside, torch.minimum(faded, held), faded)
     return left[:, None] * (f - ring[:, :, None]) + kept[:, :, None]
 
 
@@ -160,7 +159,7 @@ def structure_gain(
     """
     snr = (stamps.sersic**2 / stamps.sigma_noise**2 * stamps.mask).sum((1, 2)).sqrt()
     galaxies = Galaxies.of(stamps)
-    told = without_band(galaxies.mean(stamps.features))[galaxies.row]
+    told = prior_features(stamps.features, galaxies)[galaxies.row]
     bright = snr >= snr.median()
     widths = radius_in_pixels(stamps, torch.arange(len(stamps))) / stamps.psf_sigma
     resolved = widths >= widths[bright].quantile(0.75).clamp(max=_RESOLVED)
