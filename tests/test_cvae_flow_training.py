@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from skyloom.errors import TrainingError
+from skyloom.generators.cvae import flow_train
 from skyloom.generators.cvae.features import FEATURES, WIDTH
 from skyloom.generators.cvae.flow_config import FlowConfig
 from skyloom.generators.cvae.flow_net import FlowArchitecture
@@ -19,7 +20,7 @@ from skyloom.generators.cvae.prior import Posteriors
 ARCH = Architecture(global_latents=2, local_channels=1, fine_channels=0, colour_channels=0)
 CONFIG = FlowConfig(
     flow=FlowArchitecture(width=8, blocks=1, context=16, heads=2),
-    first_steps=5, steps=4, rounds=2, distil_steps=4, pairs=20, batch=8, levels=3, sampler_steps=2, checkpoint_every=3,
+    first_steps=5, steps=4, rounds=2, distil_steps=4, pairs=20, batch=8, levels=3, sampler_steps=2, moves=2, checkpoint_every=3,
 )  # fmt: skip
 
 
@@ -106,6 +107,29 @@ def test_galaxies_that_say_nothing_hardly_count(tmp_path):
     assert float(weight[0]) == 0
     assert 0.02 < float(weight[1]) < 0.5
     assert float(weight[-1]) == 0.5
+
+
+def test_samples_of_galaxies_that_tell_little_are_moved_on_in_noise(tmp_path, monkeypatch):
+    torch.manual_seed(3)
+    parts = [_waves(50, 2.0, True), _waves(10, 0.1, True), _waves(5, 0.1, False)]
+    told = Measurement.cat([parts[0].measured, parts[1].measured])
+    assert float(told.nats()[:50].max()) < 60 < float(told.nats()[50:].min())
+    columns = ("mean", "log_variance", "features", "real")
+    posteriors = Posteriors(*(torch.cat([getattr(p, k) for p in parts]) for k in columns), told)
+    moved = []
+
+    def record(velocity, z, log_likelihood, *, moves, generator):
+        moved.append(log_likelihood(posteriors.mean[:50]))
+        assert moves == CONFIG.moves
+        return torch.full_like(z, 7.0)
+
+    monkeypatch.setattr(flow_train, "moved_in_noise", record)
+    trainer = FlowTrainer(posteriors, ARCH, replace(CONFIG, rounds=1, distil_steps=1), tmp_path)
+    trainer.run()
+    order = told.nats().argsort()[:50]
+    assert len(moved) == CONFIG.draws
+    torch.testing.assert_close(moved[0], told[order].log_likelihood(posteriors.mean[:50]))
+    assert torch.equal((trainer.samples == 7.0).all(2), (torch.arange(60) < 50).expand(CONFIG.draws, -1))
 
 
 @pytest.mark.slow

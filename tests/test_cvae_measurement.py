@@ -1,6 +1,7 @@
 """What stamps tell of latents: against the likelihood's own slope and curvature, and against linear algebra."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from skyloom.generators.cvae.features import STEP
 from skyloom.generators.cvae.images import model_images
 from skyloom.generators.cvae.instrument import Jitter
 from skyloom.generators.cvae.likelihood import Likelihood, log_likelihood
-from skyloom.generators.cvae.measurement import Measurement, likelihood_slope, measured
+from skyloom.generators.cvae.measurement import Measurement, measured, slope_of, stamps_likelihood
 from skyloom.generators.cvae.net import Architecture, Decoder
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.testing.cutouts import synthetic_cutouts
@@ -64,15 +65,16 @@ def test_slope_and_curvature_are_the_likelihood_s(decoder, whitened):
         assert torch.all((bend / -0.25 - 1).abs() < 0.3), bend / -0.25
 
 
-def test_slopes_of_some_galaxies_in_any_order(decoder):
+def test_likelihoods_and_slopes_of_some_galaxies_in_any_order(decoder):
     stamps = Stamps.from_cutouts(synthetic_cutouts(4, seed=4, stamp_size=32, noise_rms=0.004))
     galaxies = Galaxies(torch.tensor([0, 1, 0, 2]), 3, torch.ones(4), torch.tensor([0, 1, 3]))
-    slope = likelihood_slope(decoder, stamps, galaxies, Jitter(stamps.q, mirror=False))
+    found = stamps_likelihood(decoder, stamps, galaxies, Jitter(stamps.q, mirror=False))
     torch.manual_seed(5)
     z = 0.3 * torch.randn(3, decoder.arch.latents)
-    every = slope(torch.arange(3), z)
-    some = torch.tensor([2, 0])
-    torch.testing.assert_close(slope(some, z[some]), every[some], atol=1e-3, rtol=1e-3)
+    everyone, some = torch.arange(3), torch.tensor([2, 0])
+    torch.testing.assert_close(found(some, z[some]), found(everyone, z)[some], atol=1e-3, rtol=1e-5)
+    every = slope_of(partial(found, everyone), z)
+    torch.testing.assert_close(slope_of(partial(found, some), z[some]), every[some], atol=1e-3, rtol=1e-3)
     step = 1e-2 * every / every.norm(dim=1, keepdim=True)
     index, y = torch.arange(4), stamps.features
 
@@ -80,6 +82,7 @@ def test_slopes_of_some_galaxies_in_any_order(decoder):
         images = model_images(decoder, stamps, index, z[galaxies.row], y, Jitter(stamps.q, mirror=False))
         return galaxies.total(log_likelihood(images, stamps, index)[0])
 
+    torch.testing.assert_close(found(everyone, z), likelihood(z), atol=1e-3, rtol=1e-5)
     risen = (likelihood(z + step) - likelihood(z - step)) / 2e-2
     torch.testing.assert_close(risen, every.norm(dim=1), rtol=0.05, atol=0.1)
 

@@ -23,7 +23,7 @@ from skyloom.generators.cvae.flow_config import FlowConfig
 from skyloom.generators.cvae.flow_simulated import simulated_posteriors
 from skyloom.generators.cvae.flow_train import fit_flow_prior
 from skyloom.generators.cvae.instrument import Jitter
-from skyloom.generators.cvae.measurement import Measurement, likelihood_slope, measured
+from skyloom.generators.cvae.measurement import Measurement, measured, stamps_likelihood
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import LatentPrior, Posteriors, fit_prior
 from skyloom.generators.cvae.refine import REFINE_STEPS, refined_posterior
@@ -158,7 +158,7 @@ def flow_posteriors(trainer: Trainer, stamps: Stamps, simulated: int) -> Posteri
     mean, log_variance, y, domain = (
         torch.cat([getattr(real, name), getattr(made, name)]) for name in ("mean", "log_variance", "features", "real")
     )
-    return Posteriors(mean, log_variance, y, domain, real.measured, real.slope)
+    return Posteriors(mean, log_variance, y, domain, real.measured, real.likelihood)
 
 
 @torch.no_grad()
@@ -181,7 +181,7 @@ def wound_alike(
     refine : int
         Gradient steps by which the real galaxies' posteriors are improved.
     correlated : bool
-        Also find what the stamps of the real ones tell with all correlations in it: `Posteriors.measured` and `slope`.
+        Also find what the stamps of the real ones tell with all correlations in it: `Posteriors.measured` and `likelihood`.
     """
     torch.manual_seed(trainer.config.seed)
     galaxies = Galaxies.of(stamps)
@@ -215,8 +215,8 @@ def wound_alike(
     if not told:
         return Posteriors(mean, log_variance, y, domain)
     frames = Jitter(stamps.q, torch.cat(mirrored)[galaxies.row]).spread(torch.arange(len(stamps)), galaxies.frame)
-    slope = likelihood_slope(trainer.decoder, stamps, galaxies, frames)
-    return Posteriors(mean, log_variance, y, domain, Measurement.cat(told), slope)
+    likelihood = stamps_likelihood(trainer.decoder, stamps, galaxies, frames)
+    return Posteriors(mean, log_variance, y, domain, Measurement.cat(told), likelihood)
 
 
 def _winds_backwards(trainer: Trainer, stamps: Stamps, index: Tensor, galaxies: Galaxies) -> Tensor:

@@ -40,6 +40,8 @@ class FlowConfig:
         Posterior samples of each real galaxy an expectation.
     levels, sampler_steps : int
         Of `posterior_samples`.
+    moves : int
+        Of `moved_in_noise`, for galaxies whose stamps tell little.
     ema : float
     checkpoint_every : int
     seed : int
@@ -62,6 +64,7 @@ class FlowConfig:
     draws: int = 4
     levels: int = 16
     sampler_steps: int = 4
+    moves: int = 100
     ema: float = 0.998
     checkpoint_every: int = 250
     seed: int = 1

@@ -15,9 +15,10 @@ from torch import Tensor
 from skyloom.generators.cvae.flow_net import skip_and_scale
 from skyloom.generators.cvae.measurement import Measurement
 
-__all__ = ["Velocity", "integrate", "log_density", "matching_loss", "posterior_samples", "times"]
+__all__ = ["Velocity", "integrate", "log_density", "matching_loss", "moved_in_noise", "posterior_samples", "times"]
 
 _STRIDE = 0.3  # of the latents, rms
+_FIRST_STRIDE = 0.25  # of the noise, by which Metropolis steps begin
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 """v(z_t, t) for z_t (B, latents) and t (B,)."""
@@ -62,6 +63,63 @@ def integrate(velocity: Velocity, noise: Tensor, steps: int, *, heun: bool = Tru
         if heun:
             v = 0.5 * (v + velocity(z + (then - now)[:, None] * v, then))
         z = z + (then - now)[:, None] * v
+    return z
+
+
+def moved_in_noise(
+    velocity: Velocity,
+    z: Tensor,
+    log_likelihood: Callable[[Tensor], Tensor],
+    *,
+    moves: int = 100,
+    steps: int = 8,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Move posterior samples on, by Metropolis steps in the noise that the flow makes them of.
+
+    `posterior_samples` goes through the flow's reverse diffusion time and again, and a network that has the velocity
+    only nearly right takes a little of what hangs together each time: where nothing is measured it does not give the
+    prior back. Noise that the flow has taken to latents is standard normal whatever the network; the preconditioned
+    Crank-Nicolson proposal (Cotter et al. 2013, Stat. Sci. 28, 424) keeps it so, and is accepted by the likelihood
+    alone. Slow where much is measured: strides adapt until two or three in ten are accepted.
+
+    Parameters
+    ----------
+    velocity : Velocity
+    z : Tensor, shape (B, latents)
+        To start from.
+    log_likelihood : callable
+        Latents (B, latents) to log likelihoods (B,).
+    moves : int
+    steps : int
+        Of Heun's method from noise to latents.
+    generator : torch.Generator, optional
+
+    Returns
+    -------
+    Tensor, shape (B, latents)
+    """
+    noise = _back(velocity, z, 2 * steps)
+    z = integrate(velocity, noise, steps)
+    here = log_likelihood(z)
+    stride = torch.full_like(here, _FIRST_STRIDE)
+    for _ in range(moves):
+        fresh = torch.randn(noise.shape, generator=generator).to(noise)
+        proposed = (1 - stride**2).sqrt()[:, None] * noise + stride[:, None] * fresh
+        there = integrate(velocity, proposed, steps)
+        likelihood = log_likelihood(there)
+        taken = torch.rand(len(here), generator=generator).to(here).log() < likelihood - here
+        noise, z = (torch.where(taken[:, None], new, old) for new, old in ((proposed, noise), (there, z)))
+        here = torch.where(taken, likelihood, here)
+        stride = (stride * torch.where(taken, 1.15, 0.94)).clamp(0.02, 1.0)
+    return z
+
+
+def _back(velocity: Velocity, z: Tensor, steps: int) -> Tensor:
+    """The noise that latents come from: `integrate` from t = 1 to 0."""
+    for now, then in pairwise(times(steps).to(z.device).flip(0)):
+        v = velocity(z, now.expand(len(z)))
+        z = z + 0.5 * (then - now) * (v + velocity(z + (then - now) * v, then.expand(len(z))))
     return z
 
 

@@ -30,9 +30,10 @@ from skyloom.errors import TrainingError
 from skyloom.generators.cvae.features import hide
 from skyloom.generators.cvae.flow_config import FlowConfig
 from skyloom.generators.cvae.flow_net import VelocityNet
-from skyloom.generators.cvae.flow_path import integrate, matching_loss, posterior_samples
+from skyloom.generators.cvae.flow_path import integrate, matching_loss, moved_in_noise, posterior_samples
 from skyloom.generators.cvae.flow_prior import FlowPrior, few_steps, velocity_of
 from skyloom.generators.cvae.flow_turn import random_turns, turned
+from skyloom.generators.cvae.measurement import slope_of
 from skyloom.generators.cvae.net import Architecture
 from skyloom.generators.cvae.prior import Posteriors
 from skyloom.generators.cvae.run_state import cut_log, fingerprint, read_state, seed_of, write_state
@@ -46,6 +47,8 @@ _EXPECTATION_BATCH = 50
 _LOUD, _LOUDEST = 15.0, (0.3, 3.0)
 """Posterior samples of galaxies that tell I nats begin with noise of 15 / I, within these: moved further at once,
 latents no longer draw what a bright galaxy's image shows, and do not find the way back."""
+_TOLD_LITTLE = 60.0
+"""Nats below which posterior samples are moved on in noise: what stamps do not tell must be as the prior has it."""
 
 
 def fit_flow_prior(
@@ -185,12 +188,18 @@ class FlowTrainer:
         out = torch.empty(config.draws, *mean.shape)
         for draw in range(config.draws):
             for rows in told.argsort().split(_EXPECTATION_BATCH):
+                velocity, typical = velocity_of(self.net, y[rows], real), told[rows].median()
+                exact = None if posteriors.likelihood is None else partial(posteriors.likelihood, rows)
                 out[draw, rows] = posterior_samples(
-                    velocity_of(self.net, y[rows], real), self.measured[rows],
-                    slope=None if posteriors.slope is None else partial(posteriors.slope, rows),
+                    velocity, self.measured[rows], slope=None if exact is None else partial(slope_of, exact),
                     levels=config.levels, steps=config.sampler_steps, start=mean[rows], generator=generator,
-                    loudest=float((_LOUD / told[rows].median()).clamp(*_LOUDEST)),
+                    loudest=float((_LOUD / typical).clamp(*_LOUDEST)),
                 )  # fmt: skip
+                if typical < _TOLD_LITTLE:
+                    out[draw, rows] = moved_in_noise(
+                        velocity, out[draw, rows], exact or self.measured[rows].log_likelihood,
+                        moves=config.moves, generator=generator,
+                    )  # fmt: skip
         return out
 
     def _one_step(self, steps: int, distil: bool) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,7 @@ from skyloom.generators.cvae.likelihood import fitted_amplitude, log_likelihood,
 from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Decoder
 from skyloom.generators.cvae.posterior import Galaxies
 
-__all__ = ["Measurement", "likelihood_slope", "measured"]
+__all__ = ["Measurement", "measured", "slope_of", "stamps_likelihood"]
 
 _BATCH = 32
 _STRIDE = 0.1  # in units of N(0, 1), by which the images' derivatives are taken
@@ -86,15 +87,19 @@ class Measurement:
         columns = zip(*((p.directions, p.precision, p.value) for p in parts), strict=True)
         return cls(*(torch.cat([filled(part) for part in column]) for column in columns))
 
+    def log_likelihood(self, z: Tensor) -> Tensor:
+        """Of latents (N, latents), shape (N,), up to a constant of each galaxy."""
+        return -0.5 * (self.precision * (torch.einsum("nkd,nd->nk", self.directions, z) - self.value) ** 2).sum(1)
+
     def nats(self) -> Tensor:
         """By how much N(0, 1) is narrowed, shape (N,)."""
         return 0.5 * torch.log1p(self.precision).sum(1)
 
 
-def likelihood_slope(
+def stamps_likelihood(
     decoder: Decoder, stamps: Stamps, galaxies: Galaxies, frames: Jitter
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """The derivatives of the log likelihood of galaxies' stamps with the galaxies' latents.
+    """The log likelihood of galaxies' stamps, as a function of the galaxies' latents.
 
     Parameters
     ----------
@@ -109,23 +114,29 @@ def likelihood_slope(
     Returns
     -------
     callable
-        Different rows (B,) of galaxies, and latents (B, latents), to derivatives (B, latents).
+        Different rows (B,) of galaxies, and latents (B, latents), to log likelihoods (B,): nats, up to a constant of
+        each galaxy.
     """
     y = stamps.features
 
-    def slope(rows: Tensor, z: Tensor) -> Tensor:
+    def likelihood(rows: Tensor, z: Tensor) -> Tensor:
         place = torch.full((galaxies.count,), -1)
         place[rows] = torch.arange(len(rows))
         owner = place[galaxies.row]
         index = torch.nonzero(owner >= 0)[:, 0]
-        with torch.inference_mode(False), torch.enable_grad():
-            z = z.detach().clone().requires_grad_(True)
-            jitter = frames.spread(index, torch.ones(len(index)))
-            images = model_images(decoder, stamps, index, z[owner[index]], y[index], jitter)
-            (found,) = torch.autograd.grad(log_likelihood(images, stamps, index)[0].sum(), z)
-        return found
+        jitter = frames.spread(index, torch.ones(len(index)))
+        images = model_images(decoder, stamps, index, z[owner[index]], y[index], jitter)
+        return z.new_zeros(len(z)).index_add(0, owner[index], log_likelihood(images, stamps, index)[0])
 
-    return slope
+    return likelihood
+
+
+def slope_of(likelihood: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    """The derivatives of log likelihoods (B,) with the latents (B, latents) they are of."""
+    with torch.inference_mode(False), torch.enable_grad():
+        z = z.detach().clone().requires_grad_(True)
+        (found,) = torch.autograd.grad(likelihood(z).sum(), z)
+    return found
 
 
 @torch.no_grad()
@@ -152,7 +163,8 @@ def measured(decoder: Decoder, stamps: Stamps, galaxies: Galaxies, mean: Tensor,
         Of `galaxies.count` galaxies.
     """
     y, parts = stamps.features, []
-    pull = likelihood_slope(decoder, stamps, galaxies, frames)(torch.arange(galaxies.count), mean)
+    likelihood = partial(stamps_likelihood(decoder, stamps, galaxies, frames), torch.arange(galaxies.count))
+    pull = slope_of(likelihood, mean)
     for galaxy, z in enumerate(mean):
         information = torch.zeros(len(z), len(z), dtype=torch.float64)
         for row in torch.nonzero(galaxies.row == galaxy)[:, 0]:

@@ -49,8 +49,8 @@ class Posteriors:
         False for simulated structure.
     measured : Measurement, optional
         What the stamps of the real ones tell about their means, correlations in it; a flow is trained on it.
-    slope : callable, optional
-        Rows (B,) among the real ones, and latents (B, latents), to the derivatives of the latents' log likelihood.
+    likelihood : callable, optional
+        Rows (B,) among the real ones, and latents (B, latents), to their log likelihoods (B,).
     """
 
     mean: Tensor
@@ -58,7 +58,7 @@ class Posteriors:
     features: Tensor
     real: Tensor
     measured: Measurement | None = None
-    slope: Callable[[Tensor, Tensor], Tensor] | None = None
+    likelihood: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 class LatentPrior(Protocol):
