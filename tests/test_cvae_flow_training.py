@@ -20,7 +20,8 @@ from skyloom.generators.cvae.prior import Posteriors
 ARCH = Architecture(global_latents=2, local_channels=1, fine_channels=0, colour_channels=0)
 CONFIG = FlowConfig(
     flow=FlowArchitecture(width=8, blocks=1, context=16, heads=2),
-    first_steps=5, steps=4, rounds=2, distil_steps=4, pairs=20, batch=8, levels=3, sampler_steps=2, moves=2, checkpoint_every=3,
+    first_steps=5, steps=4, rounds=2, distil_steps=4, pairs=20, batch=8, levels=3, sampler_steps=2, moves=2,
+    checkpoint_every=3,
 )  # fmt: skip
 
 
