@@ -80,9 +80,11 @@ def test_stripes_on_galaxies_smaller_than_the_psf_are_no_structure(model, stamps
     striped = replace(seen, image=torch.where(small[:, None, None], seen.image + stripes, seen.image))
     wide = torch.where(small, 10 * stamps.psf_sigma, stamps.psf_sigma)
     swayed = structure_gain(model.decoder.maps, model.prior, striped)
-    held = structure_gain(model.decoder.maps, model.prior, replace(striped, psf_sigma=wide))
+    held, clean = (
+        structure_gain(model.decoder.maps, model.prior, replace(some, psf_sigma=wide)) for some in (striped, seen)
+    )
     assert float(swayed[:, 1].log().mean() - plain[:, 1].log().mean()) > 0.2
-    assert float(held[:, 1].log().mean().exp()) == pytest.approx(1.0, rel=0.2)
+    torch.testing.assert_close(held, clean)
 
 
 def test_the_gain_between_and_beyond_the_table_s_rows():
@@ -141,9 +143,22 @@ def test_a_flat_core_does_not_leave_a_point_in_a_dark_ring():
     blunt = sersic_surface_brightness(n[:, None], torch.hypot(r, torch.full_like(r, CORE)))
     profile = sersic_surface_brightness(n[:, None], r) + blunt * (f.exp().mean(2) - 1)
     inner = profile[:, r < 0.45]
-    assert bool((inner.diff(dim=1) < 1e-5 * inner[:, :1]).all())
+    assert bool((inner.diff(dim=1) < 0.02 * inner[:, :1]).all())
     as_asked = sersic_surface_brightness(n[:, None], r) + blunt * (flat.exp().mean(2) - 1)
-    assert bool((as_asked[:, r < 0.45].diff(dim=1).amax(1) > 0.01).any())
+    assert bool((as_asked[:, r < 0.45].diff(dim=1).amax(1) > 0.1 * inner[:, 0]).any())
+
+
+def test_a_core_between_knots_is_not_filled_to_the_light_of_the_knots():
+    """As the mean light around it is: that made a grey disc with an edge."""
+    n, r = torch.tensor([0.5, 0.8]), node_radii()
+    phi = (torch.arange(64) + 0.5) / 64 * 2 * torch.pi
+    knots = 2.6 * torch.exp(-0.5 * ((r - 0.4) / 0.08) ** 2)[:, None] * torch.exp(4 * (torch.cos(2 * phi) - 1))
+    dark = (knots - 0.8 * torch.sigmoid((0.6 - r) / 0.05)[:, None]).expand(2, -1, -1)
+    f = drawn_maps((dark, dark), n, torch.ones(2), torch.ones(2))
+    light = sersic_surface_brightness(n[:, None], torch.hypot(r, torch.full_like(r, CORE)))[:, :, None] * f.exp()
+    core, ring = light[:, r < 0.1].mean((1, 2)), light[:, (r > 0.35) & (r < 0.45)]
+    assert bool((ring.amax((1, 2)) > 3 * core).all())  # there are knots
+    assert bool((core < 0.9 * ring.mean((1, 2))).all())
 
 
 def test_fits_allow_for_the_share_of_light_that_the_conditions_fits_do():

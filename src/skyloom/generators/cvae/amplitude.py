@@ -94,13 +94,13 @@ def _without_pit(f: Tensor, sersic_n: Tensor) -> Tensor:
     """Maps with which the mean profile does not fall towards the centre on the rows of `_INNER`.
 
     A core that is flatter than the Sersic is told by f < 0 there, which leaves the Sersic's cusp alone: a bright point
-    in a dark ring.
+    in a dark ring. The mean is that of f: light's own is that of knots, and filled to it a core is a disc with an edge.
     """
     inner, outer = f.split([len(_INNER), len(_R) - len(_INNER)], 1)
-    blunt, growth = sersic_surface_brightness(sersic_n[:, None], without_cusp(_INNER)), torch.exp(inner)
-    light = sersic_surface_brightness(sersic_n[:, None], _INNER) + blunt * (growth.mean(2) - 1)
+    blunt = sersic_surface_brightness(sersic_n[:, None], without_cusp(_INNER))
+    light = sersic_surface_brightness(sersic_n[:, None], _INNER) + blunt * torch.expm1(inner.mean(2))
     filled = light.flip(1).cummax(1).values.flip(1) - light
-    return torch.cat([torch.log(growth + (filled / blunt)[:, :, None]), outer], 1)
+    return torch.cat([torch.log(torch.exp(inner) + (filled / blunt)[:, :, None]), outer], 1)
 
 
 def _fading(f: Tensor) -> Tensor:
