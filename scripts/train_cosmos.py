@@ -3,7 +3,7 @@
     python scripts/train_cosmos.py --data ../shared/data --work build/cosmos
 
 Every stage leaves its result in the work folder and is not done again; a stopped training goes on where it was.
-Two hours and a quarter on two cores: the networks at the default 5,500 steps, what stamps tell of latents, the flow prior.
+Two hours and a quarter on two cores: the networks at the default 5,500 steps, what stamps tell of latents, the prior.
 """
 
 from __future__ import annotations
