@@ -58,7 +58,7 @@ def test_samples_are_decoded_in_the_frame_of_the_likelihood(model: CVAEGenerator
 @pytest.mark.parametrize("q", [1.0, 0.4])
 @pytest.mark.parametrize("beta", [0.5, -1.1])
 def test_beta_turns_the_whole_galaxy(model: CVAEGenerator, q: float, beta: float):
-    upright, turned = (model.sample(_discs(16, q=q, beta=b), seed=3) for b in (0.0, beta))
+    upright, turned = (model.sample(_discs(96, q=q, beta=b), seed=3) for b in (0.0, beta))
     missed = []
     for a, b in zip(upright, turned, strict=True):
         images = [
@@ -69,7 +69,8 @@ def test_beta_turns_the_whole_galaxy(model: CVAEGenerator, q: float, beta: float
         assert np.linalg.norm(images[2] - images[1]) > 5 * np.linalg.norm(images[0] - images[1])
     # the grid's pixels, 0.09 half-light radii, do not resolve all structure next to a nucleus
     assert np.median(missed) < 0.03
-    assert max(missed) < 0.06
+    assert max(missed[:16]) < 0.06  # the largest of more is larger
+    assert max(missed) < 0.1
 
 
 def test_one_galaxy_in_two_bands_and_at_two_inclinations(model: CVAEGenerator):
