@@ -81,7 +81,7 @@ def moved_in_noise(
     only nearly right takes a little of what hangs together each time: where nothing is measured it does not give the
     prior back. Noise that the flow has taken to latents is standard normal whatever the network; the preconditioned
     Crank-Nicolson proposal (Cotter et al. 2013, Stat. Sci. 28, 424) keeps it so, and is accepted by the likelihood
-    alone. Slow where much is measured: strides adapt until two or three in ten are accepted.
+    alone. Slow where much is measured: each stride adapts towards three in ten accepted.
 
     Parameters
     ----------

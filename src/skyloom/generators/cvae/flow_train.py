@@ -3,7 +3,8 @@
 1. Teacher on simulated structure, whose latents are known sharply.
 2. Expectation: posterior samples of the real galaxies, under the flow as prior and with what their stamps tell
    (`skyloom.generators.cvae.measurement`) as measurement. The first time the prior is that of simulated structure: what
-   a stamp does not tell is then filled in coherently, not with the independent noise the encoder falls back on.
+   a stamp does not tell is then filled in coherently, not with the independent noise the encoder falls back on. Where
+   stamps tell little the samples are moved on until they hold all that the prior says.
 3. Maximisation: the teacher goes on with simulated structure and these samples, told apart by a flag. Again from 2.
 4. The student learns to make the teacher's latents, from the same noise, in a few Euler steps (rectified flow's pairs:
    Liu et al. 2023).
