@@ -143,9 +143,9 @@ def test_a_flat_core_does_not_leave_a_point_in_a_dark_ring():
     blunt = sersic_surface_brightness(n[:, None], torch.hypot(r, torch.full_like(r, CORE)))
     profile = sersic_surface_brightness(n[:, None], r) + blunt * (f.exp().mean(2) - 1)
     inner = profile[:, r < 0.45]
-    assert bool((inner.diff(dim=1) < 0.02 * inner[:, :1]).all())
+    assert bool((inner.diff(dim=1) < 0.01 * inner[:, :1]).all())
     as_asked = sersic_surface_brightness(n[:, None], r) + blunt * (flat.exp().mean(2) - 1)
-    assert bool((as_asked[:, r < 0.45].diff(dim=1).amax(1) > 0.1 * inner[:, 0]).any())
+    assert bool((as_asked[:, r < 0.45].diff(dim=1).amax(1) > 0.01).any())
 
 
 def test_a_core_between_knots_is_not_filled_to_the_light_of_the_knots():
