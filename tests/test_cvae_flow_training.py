@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from skyloom.errors import TrainingError
-from skyloom.generators.cvae import flow_train
+from skyloom.generators.cvae import flow_expectation
 from skyloom.generators.cvae.features import FEATURES, WIDTH
 from skyloom.generators.cvae.flow_config import FlowConfig
 from skyloom.generators.cvae.flow_net import FlowArchitecture
@@ -124,7 +124,7 @@ def test_samples_of_galaxies_that_tell_little_are_moved_on_in_noise(tmp_path, mo
         assert moves == CONFIG.moves
         return torch.full_like(z, 7.0)
 
-    monkeypatch.setattr(flow_train, "moved_in_noise", record)
+    monkeypatch.setattr(flow_expectation, "moved_in_noise", record)
     trainer = FlowTrainer(posteriors, ARCH, replace(CONFIG, rounds=1, distil_steps=1), tmp_path)
     trainer.run()
     order = told.nats().argsort()[:50]

@@ -181,8 +181,7 @@ def wound_alike(
     refine : int
         Gradient steps by which the real galaxies' posteriors are improved.
     correlated : bool
-        Also find what the stamps of the real ones tell with all correlations in it: `Posteriors.measured` and
-        `likelihood`.
+        Also find what the real ones' stamps tell with all correlations in it: `Posteriors.measured` and `likelihood`.
     """
     torch.manual_seed(trainer.config.seed)
     galaxies = Galaxies.of(stamps)

@@ -41,28 +41,26 @@ def times(steps: int) -> Tensor:
     return t.float()
 
 
-def integrate(velocity: Velocity, noise: Tensor, steps: int, *, heun: bool = True) -> Tensor:
-    """Follow the flow from t = 0 to 1.
+def integrate(velocity: Velocity, start: Tensor, steps: int, *, back: bool = False) -> Tensor:
+    """Follow the flow from noise, t = 0, to latents, t = 1, with Heun's method: two evaluations a step.
 
     Parameters
     ----------
     velocity : Velocity
-    noise : Tensor, shape (B, latents)
+    start : Tensor, shape (B, latents)
     steps : int
-    heun : bool
-        Correct each Euler step by the velocity at its end (Heun's method, two evaluations a step).
+    back : bool
+        From latents to the noise that they come from.
 
     Returns
     -------
     Tensor, shape (B, latents)
     """
-    z, t = noise, times(steps).to(noise.device)
-    for k in range(steps):
-        now, then = (t[i].expand(len(z)) for i in (k, k + 1))
+    z, t = start, times(steps).to(start.device)
+    for now, then in pairwise((t.flip(0) if back else t)[:, None].expand(-1, len(z))):
+        step = (then - now)[:, None]
         v = velocity(z, now)
-        if heun:
-            v = 0.5 * (v + velocity(z + (then - now)[:, None] * v, then))
-        z = z + (then - now)[:, None] * v
+        z = z + step * (0.5 * (v + velocity(z + step * v, then)))
     return z
 
 
@@ -99,7 +97,7 @@ def moved_in_noise(
     -------
     Tensor, shape (B, latents)
     """
-    noise = _back(velocity, z, 2 * steps)
+    noise = integrate(velocity, z, 2 * steps, back=True)
     z = integrate(velocity, noise, steps)
     here = log_likelihood(z)
     stride = torch.full_like(here, _FIRST_STRIDE)
@@ -112,14 +110,6 @@ def moved_in_noise(
         noise, z = (torch.where(taken[:, None], new, old) for new, old in ((proposed, noise), (there, z)))
         here = torch.where(taken, likelihood, here)
         stride = (stride * torch.where(taken, 1.15, 0.94)).clamp(0.02, 1.0)
-    return z
-
-
-def _back(velocity: Velocity, z: Tensor, steps: int) -> Tensor:
-    """The noise that latents come from: `integrate` from t = 1 to 0."""
-    for now, then in pairwise(times(steps).to(z.device).flip(0)):
-        v = velocity(z, now.expand(len(z)))
-        z = z + 0.5 * (then - now) * (v + velocity(z + (then - now) * v, then.expand(len(z))))
     return z
 
 

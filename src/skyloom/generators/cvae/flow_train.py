@@ -21,7 +21,6 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -30,11 +29,11 @@ from torch import Tensor
 from skyloom.errors import TrainingError
 from skyloom.generators.cvae.features import hide
 from skyloom.generators.cvae.flow_config import FlowConfig
+from skyloom.generators.cvae.flow_expectation import BATCH, expected_latents
 from skyloom.generators.cvae.flow_net import VelocityNet
-from skyloom.generators.cvae.flow_path import integrate, matching_loss, moved_in_noise, posterior_samples
+from skyloom.generators.cvae.flow_path import integrate, matching_loss
 from skyloom.generators.cvae.flow_prior import FlowPrior, few_steps, velocity_of
 from skyloom.generators.cvae.flow_turn import random_turns, turned
-from skyloom.generators.cvae.measurement import slope_of
 from skyloom.generators.cvae.net import Architecture
 from skyloom.generators.cvae.prior import Posteriors
 from skyloom.generators.cvae.run_state import cut_log, fingerprint, read_state, seed_of, write_state
@@ -44,12 +43,6 @@ __all__ = ["FlowTrainer", "fit_flow_prior"]
 logger = logging.getLogger(__name__)
 
 _GLOBAL_WEIGHT = 0.2
-_EXPECTATION_BATCH = 50
-_LOUD, _LOUDEST = 15.0, (0.3, 3.0)
-"""Posterior samples of galaxies that tell I nats begin with noise of 15 / I, within these: moved further at once,
-latents no longer draw what a bright galaxy's image shows, and do not find the way back."""
-_TOLD_LITTLE = 60.0
-"""Nats below which posterior samples are moved on in noise: what stamps do not tell must be as the prior has it."""
 
 
 def fit_flow_prior(
@@ -169,39 +162,19 @@ class FlowTrainer:
         self._begin(copy.deepcopy(self.teacher))
         if not distil:
             self.teacher = self.net
-            self.samples = self._expectation(real=float(self.stage > 1))
+            generator = torch.Generator().manual_seed(seed_of("flow", self.config.seed, "expectation", self.stage))
+            self.samples = expected_latents(
+                self.net, self.posteriors, self.measured, self.config, real=float(self.stage > 1), generator=generator
+            )
             return
         torch.manual_seed(seed_of("flow", self.config.seed, "pairs", 0))
         rows = torch.multinomial(self.weight * self.posteriors.real, self.config.pairs, replacement=True)
         y = self._blurred(self.posteriors.features[rows])
         noise = torch.randn(len(rows), self.arch.latents)
         z = [
-            integrate(velocity_of(self.teacher, y[i], 1.0), noise[i], 16)
-            for i in torch.arange(len(rows)).split(_EXPECTATION_BATCH)
+            integrate(velocity_of(self.teacher, y[i], 1.0), noise[i], 16) for i in torch.arange(len(rows)).split(BATCH)
         ]
         self.pairs = (noise, torch.cat(z), y) if z else (noise, noise, y)
-
-    def _expectation(self, real: float) -> Tensor:
-        config, posteriors = self.config, self.posteriors
-        y, mean = posteriors.features[posteriors.real], posteriors.mean[posteriors.real]
-        told = self.measured.nats()
-        generator = torch.Generator().manual_seed(seed_of("flow", config.seed, "expectation", self.stage))
-        out = torch.empty(config.draws, *mean.shape)
-        for draw in range(config.draws):
-            for rows in told.argsort().split(_EXPECTATION_BATCH):
-                velocity, typical = velocity_of(self.net, y[rows], real), told[rows].median()
-                exact = None if posteriors.likelihood is None else partial(posteriors.likelihood, rows)
-                out[draw, rows] = posterior_samples(
-                    velocity, self.measured[rows], slope=None if exact is None else partial(slope_of, exact),
-                    levels=config.levels, steps=config.sampler_steps, start=mean[rows], generator=generator,
-                    loudest=float((_LOUD / typical).clamp(*_LOUDEST)),
-                )  # fmt: skip
-                if typical < _TOLD_LITTLE:
-                    out[draw, rows] = moved_in_noise(
-                        velocity, out[draw, rows], exact or self.measured[rows].log_likelihood,
-                        moves=config.moves, generator=generator,
-                    )  # fmt: skip
-        return out
 
     def _one_step(self, steps: int, distil: bool) -> float:
         config = self.config
