@@ -19,13 +19,14 @@ from ablation_bounds import bounds
 from torch import Tensor
 
 import skyloom
-from skyloom.generators.cvae.amplitude import structure_gain
-from skyloom.generators.cvae.build import Splits, wound_alike
+from skyloom.generators.cvae.build import Splits
 from skyloom.generators.cvae.data import Stamps
 from skyloom.generators.cvae.flow_prior import FlowPrior
 from skyloom.generators.cvae.generator import CVAEGenerator
 from skyloom.generators.cvae.net import Architecture
 from skyloom.generators.cvae.prior import LatentPrior, Prior, fit_prior
+from skyloom.generators.cvae.prior_posteriors import well_seen, wound_alike
+from skyloom.generators.cvae.structure_gain import structure_gain
 from skyloom.generators.cvae.train import TrainingConfig
 from skyloom.validate.counterparts_shape import counterparts_as_real
 from skyloom.validate.reencoded import Reencoder, judged_rows
@@ -104,7 +105,8 @@ def priors_of(model: CVAEGenerator, splits: Splits, folder: Path, seed: int) -> 
         gaussian = Prior.from_tensors(arch, torch.load(kept, weights_only=True))
     else:
         nets = SimpleNamespace(encoder=model.encoder, decoder=model.decoder, config=TrainingConfig(seed=seed))
-        gaussian = fit_prior(wound_alike(nets, Stamps.from_cutouts(splits.train)), arch)  # type: ignore[arg-type]
+        stamps = well_seen(Stamps.from_cutouts(splits.train))
+        gaussian = fit_prior(wound_alike(nets, stamps), arch)  # type: ignore[arg-type]
         torch.save(gaussian.tensors(), kept)
     return {"N(0, 1)": StandardPrior(arch), "Gaussian, circulant": gaussian, "flow": model.prior}
 
@@ -117,7 +119,7 @@ def coherence(
     if not real:
         raise SystemExit("none of the test cutouts is bright and resolved")
     reencoder = Reencoder(model, real)
-    train = Stamps.from_cutouts(splits.train)
+    train = well_seen(Stamps.from_cutouts(splits.train))
     gains = {name: structure_gain(model.decoder.maps, prior, train, seed=seed) for name, prior in priors.items()}
     generators = {
         name: CVAEGenerator(model.encoder, model.decoder, prior, model.card, model.density, gains[name])

@@ -10,16 +10,8 @@ from skyloom import Conditions
 from skyloom.cutouts.fit_start import MODEL_FLOOR
 from skyloom.generators.builtin import COSMOS_WEIGHTS
 from skyloom.generators.checkpoint import load_checkpoint
-from skyloom.generators.cvae import amplitude
-from skyloom.generators.cvae.amplitude import (
-    GAIN,
-    GAINS,
-    drawn_maps,
-    fit_derivatives,
-    gain_at,
-    left_by_fit,
-    structure_gain,
-)
+from skyloom.generators.cvae import structure_gain as finding
+from skyloom.generators.cvae.amplitude import drawn_maps, gain_at, strength_of
 from skyloom.generators.cvae.data import GRID_SIZE, Stamps
 from skyloom.generators.cvae.features import without_band
 from skyloom.generators.cvae.frame import CORE, node_radii, outer_edge
@@ -27,6 +19,7 @@ from skyloom.generators.cvae.instrument import GridGeometry, Jitter, grid_points
 from skyloom.generators.cvae.load import load_generator
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.projection import unabsorbed
+from skyloom.generators.cvae.structure_gain import GAIN, GAINS, POWERS, fit_derivatives, left_by_fit, structure_gain
 from skyloom.physics.sersic import sersic_surface_brightness
 from skyloom.testing.cutouts import synthetic_cutouts
 
@@ -44,13 +37,14 @@ def stamps():
 
 @torch.no_grad()
 def _with_structure(model, stamps, gain, seed):
-    """Stamps that show samples drawn with a gain."""
+    """Stamps that show samples drawn with a gain, the same for all or by their strength."""
     torch.manual_seed(seed)
     galaxies, index = Galaxies.of(stamps), torch.arange(len(stamps))
     y = without_band(galaxies.mean(stamps.features))
     z, mirrored = model.prior.draw(y, torch.randn(len(y), model.prior.noise_size))
     maps = model.decoder.maps(z[galaxies.row], stamps.features)
-    f = drawn_maps(maps, stamps.sersic_n, galaxies.frame, torch.full((len(stamps),), gain))
+    table = torch.tensor([[1.0, *gain]]) if isinstance(gain, tuple) else torch.tensor([[1.0, gain, 1.0]])
+    f = drawn_maps(maps, stamps.sersic_n, galaxies.frame, gain_at(table, stamps.sersic_n, strength_of(maps[1])))
     points = grid_points(GRID_SIZE, stamps.grid_scale, stamps.angle)
     geometry = GridGeometry.of(points, Jitter(stamps.q, mirrored[galaxies.row]))
     image = observe(residual_grid(f, geometry, stamps.sersic_n), stamps, index)
@@ -60,7 +54,7 @@ def _with_structure(model, stamps, gain, seed):
 @pytest.mark.parametrize("gain", [0.8, 1.0, 1.6])
 def test_the_gain_of_simulated_galaxies_is_found(model, stamps, gain):
     found = structure_gain(model.decoder.maps, model.prior, _with_structure(model, stamps, gain, seed=0), draws=8)
-    assert found.shape == (2, 2)
+    assert found.shape == (2, 3)
     assert stamps.sersic_n.min() < found[0, 0] < found[1, 0] < stamps.sersic_n.max()
     assert float(found[:, 1].log().mean().exp()) == pytest.approx(gain, rel=0.2)
 
@@ -68,7 +62,7 @@ def test_the_gain_of_simulated_galaxies_is_found(model, stamps, gain):
 def test_plain_sersics_ask_for_the_least_there_is(model, stamps):
     torch.manual_seed(0)
     plain = replace(stamps, image=stamps.sersic + stamps.sigma_noise * torch.randn_like(stamps.sersic))
-    assert structure_gain(model.decoder.maps, model.prior, plain)[:, 1].tolist() == pytest.approx([GAINS[0]] * 2)
+    assert structure_gain(model.decoder.maps, model.prior, plain)[:, 1].tolist() == pytest.approx([GAINS[1]] * 2)
 
 
 def test_stripes_on_galaxies_smaller_than_the_psf_are_no_structure(model, stamps):
@@ -87,11 +81,31 @@ def test_stripes_on_galaxies_smaller_than_the_psf_are_no_structure(model, stamps
     torch.testing.assert_close(held, clean)
 
 
+def test_samples_of_more_different_strength_are_told_from_others(model, stamps):
+    found = [
+        structure_gain(model.decoder.maps, model.prior, _with_structure(model, stamps, (1.2, power), seed=0), draws=8)
+        for power in (1.0, 1.9)
+    ]
+    even, wide = (float(table[:, 2].mean()) for table in found)
+    assert POWERS[0] <= even < wide - 0.25 <= POWERS[-1] - 0.25
+
+
 def test_the_gain_between_and_beyond_the_table_s_rows():
-    table = torch.tensor([[1.0, 1.2], [4.0, 2.7]])
-    found = gain_at(table, torch.tensor([0.3, 1.0, 2.0, 4.0, 6.0]))
+    table = torch.tensor([[1.0, 1.2, 1.0], [4.0, 2.7, 1.0]])
+    found = gain_at(table, torch.tensor([0.3, 1.0, 2.0, 4.0, 6.0]), torch.rand(5))
     torch.testing.assert_close(found, torch.tensor([1.2, 1.2, 1.8, 2.7, 2.7]))
-    assert torch.equal(gain_at(torch.ones(1, 2), torch.tensor([0.5, 5.0])), torch.ones(2))
+    assert torch.equal(gain_at(torch.ones(1, 3), torch.tensor([0.5, 5.0]), torch.rand(2)), torch.ones(2))
+    steep = torch.tensor([[1.0, 1.2, 1.5]])
+    found = gain_at(steep, torch.ones(5), 0.35 * torch.tensor([0.0, 0.1, 0.49, 1.0, 9.0]))
+    torch.testing.assert_close(found, 1.2 * torch.tensor([0.5, 0.5, 0.7, 1.0, 2.0]))
+
+
+def test_strength_is_that_of_f_whatever_its_mean():
+    r, wave = node_radii(), torch.cos(3 * torch.arange(64) * 2 * torch.pi / 64)
+    f = (0.4 * wave).expand(2, len(r), -1)
+    torch.testing.assert_close(strength_of(f), torch.full((2,), 0.4 / 2**0.5))
+    torch.testing.assert_close(strength_of(f + 1.0), strength_of(f))
+    assert float(strength_of(f * (r > 3)[:, None]).max()) < 1e-6  # where there is no light
 
 
 def test_galaxies_that_end_stay_dark_outside():
@@ -162,7 +176,7 @@ def test_a_core_between_knots_is_not_filled_to_the_light_of_the_knots():
 
 
 def test_fits_allow_for_the_share_of_light_that_the_conditions_fits_do():
-    assert amplitude._FIT_FLOOR == MODEL_FLOOR
+    assert finding._FIT_FLOOR == MODEL_FLOOR
 
 
 def test_the_caller_s_random_numbers_are_left_alone(model, stamps):
@@ -208,6 +222,6 @@ def test_samples_are_drawn_with_the_gain_of_the_weights(model):
     assert bool(((model.gain[:, 1] > GAINS[0]) & (model.gain[:, 1] < GAINS[-1])).all())
     asked = Conditions(galaxy_id=np.arange(12), mag=22.0, zero_point=25.9, half_light_radius=0.5, sersic_n=1.2, q=0.8)
     weak = load_generator(COSMOS_WEIGHTS)
-    weak.gain = torch.tensor([[1.0, 0.5 * float(gain_at(model.gain, torch.tensor([1.2])))]])
+    weak.gain = model.gain * torch.tensor([1.0, 0.5, 1.0])
     strength = [np.sqrt((m.sample(asked, seed=2).residual ** 2).mean()) for m in (weak, model)]
     assert 1.4 < strength[1] / strength[0] < 2.6

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from skyloom.errors import TrainingError
-from skyloom.generators.cvae.build import wound_alike
 from skyloom.generators.cvae.data import Stamps
 from skyloom.generators.cvae.encode import colour_channels, encode, referenced
 from skyloom.generators.cvae.evidence import evidence_gain, posterior_of
@@ -30,6 +29,7 @@ from skyloom.generators.cvae.measurement import measured
 from skyloom.generators.cvae.net import Architecture, Decoder, Encoder
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import fit_prior
+from skyloom.generators.cvae.prior_posteriors import wound_alike
 from skyloom.generators.cvae.reencode import reencoded_maps
 from skyloom.generators.cvae.train import Trainer, TrainingConfig
 from skyloom.physics.sersic import sersic_surface_brightness

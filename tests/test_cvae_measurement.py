@@ -128,3 +128,19 @@ def test_galaxies_with_fewer_directions_are_filled_up():
     again = both[torch.tensor([1, 0, 0])]
     assert torch.equal(again.value[1], both.value[0])
     assert torch.equal(again.value[1], again.value[2])
+
+
+@pytest.mark.parametrize("rank", [1, 4, 7])
+def test_narrowed_numbers_are_those_of_the_posterior(rank):
+    torch.manual_seed(rank)
+    root = torch.randn(7, rank)
+    told = Measurement.of(root @ root.T, torch.zeros(7))
+    seen = Measurement(*(part.expand(7, *part.shape[1:]) for part in (told.directions, told.precision, told.value)))
+    scatter = seen.narrowed(torch.eye(7))
+    wanted = torch.linalg.inv(torch.eye(7) + root @ root.T)
+    torch.testing.assert_close(scatter @ scatter.T, wanted, atol=1e-5, rtol=1e-4)
+    mean = torch.randn(1, 7)
+    posterior = torch.distributions.MultivariateNormal(mean[0], covariance_matrix=wanted)
+    prior = torch.distributions.MultivariateNormal(torch.zeros(7), torch.eye(7))
+    expected = torch.distributions.kl_divergence(posterior, prior)
+    torch.testing.assert_close(told.divergence(mean)[0], expected, atol=1e-3, rtol=1e-4)

@@ -15,6 +15,7 @@ from skyloom.generators.cvae.flow_net import FlowArchitecture
 from skyloom.generators.cvae.flow_prior import FlowPrior
 from skyloom.generators.cvae.instrument import log_likelihood
 from skyloom.generators.cvae.load import load_generator
+from skyloom.generators.cvae.prior_posteriors import well_seen
 from skyloom.generators.cvae.train import Trainer, TrainingConfig, split_of
 from skyloom.physics.draw import draw
 from skyloom.testing.contract import check_generator
@@ -50,6 +51,33 @@ def test_the_prepared_sersic_is_what_galsim_draws(cutouts, stamps):
     found = stamps.sersic[3].numpy()
     assert np.abs(found - expected).max() < 5e-3 * expected.max()
     assert found.sum() == pytest.approx(expected.sum(), rel=5e-3)
+
+
+def _cut_to(cutout, radius):
+    """A cutout of which only the pixels within so many half-light radii of the fit are left, as by an isophote."""
+    side = cutout.image.shape[0]
+    y, x = (np.mgrid[:side, :side] - (side - 1) / 2) * cutout.pixel_scale
+    fit = cutout.fit
+    c, s = np.cos(fit.beta), np.sin(fit.beta)
+    along, across = c * (x - fit.dx) + s * (y - fit.dy), c * (y - fit.dy) - s * (x - fit.dx)
+    return replace(
+        cutout, mask=np.hypot(along * np.sqrt(fit.q), across / np.sqrt(fit.q)) < radius * fit.half_light_radius
+    )
+
+
+def test_galaxies_whose_half_light_radius_was_not_seen_teach_no_prior(cutouts):
+    whole, half = cutouts[3], cutouts[4]
+    wide = Stamps.from_cutouts([_cut_to(whole, 4), _cut_to(whole, 1.6), _cut_to(whole, 0.6)])
+    assert float(wide.seen()[0]) > 0.85
+    assert float(wide.seen()[1]) > 0.5
+    assert float(wide.seen()[2]) < 0.4
+
+    bands = [replace(_cut_to(half, radius), band=band) for radius, band in ((4, "a"), (0.6, "b"), (0.5, "c"))]
+    kept = well_seen(Stamps.from_cutouts([whole, _cut_to(cutouts[5], 0.6), bands[0], bands[1]]))
+    assert kept.galaxy_id == (3, 4, 4)  # the mean of a galaxy's bands counts
+    assert well_seen(Stamps.from_cutouts([whole, *bands])).galaxy_id == (3,)
+    with pytest.raises(TrainingError, match="half of its light"):
+        well_seen(Stamps.from_cutouts(bands[1:]))
 
 
 def test_training_lowers_the_loss_and_beats_the_sersic(stamps, tmp_path):

@@ -1,45 +1,23 @@
-"""How strong structure is drawn: so that a Sersic fit leaves as much of samples as of real galaxies.
+"""How samples are drawn from decoded maps: as strong as real galaxies, without what a Sersic fit would take.
 
 A decoder that has learned from blurred and noisy stamps draws less than is there, and a prior that has learned from its
-latents less again. What is missing is found on the training galaxies, for discs and for steeper ones.
+latents less again, and less variety of it: what is missing is a gain that grows with a sample's own strength
+(`skyloom.generators.cvae.structure_gain`).
 """
 
 from __future__ import annotations
-
-import logging
-from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from skyloom.generators.cvae.data import GRID_SIZE, Stamps
-from skyloom.generators.cvae.encode import prior_features
-from skyloom.generators.cvae.frame import node_radii, without_cusp
-from skyloom.generators.cvae.instrument import (
-    GridGeometry,
-    Jitter,
-    grid_points,
-    observe,
-    radius_in_pixels,
-    residual_grid,
-)
-from skyloom.generators.cvae.posterior import Galaxies
-from skyloom.generators.cvae.prior import LatentPrior
+from skyloom.generators.cvae.frame import R0, node_radii, without_cusp
 from skyloom.generators.cvae.projection import unabsorbed
 from skyloom.generators.cvae.structure_scale import scaled_maps
 from skyloom.physics.sersic import sersic_surface_brightness
 
-__all__ = ["GAIN", "GAINS", "drawn_maps", "fit_derivatives", "gain_at", "left_by_fit", "structure_gain"]
+__all__ = ["drawn_maps", "gain_at", "strength_of"]
 
-logger = logging.getLogger(__name__)
-
-GAIN = "sampling.gain"
-"""Name of the gain in a checkpoint."""
-GAINS = (0.5, 0.7, 1.0, 1.4, 2.0)
-"""Between which the gain is looked for."""
-_BATCH = 64
 _R = node_radii()
 _FAINT = 0.05  # surface brightness, of flux 1 and half-light radius 1
 _FADES, _OUTSKIRTS, _END = 2.0, 3.0, 4.4  # half-light radii
@@ -48,9 +26,9 @@ _LIFTED = ((_R - 1.2) / (2.2 - 1.2)).clamp(0, 1)  # half-light radii between whi
 _DARKEST_AT = (_DARKEST_CORE + (_DARKEST - _DARKEST_CORE) * (_R / _CORE).clamp(max=1)) * (3 / _DARKEST) ** _LIFTED
 _BRIGHTEST = 2.0  # of f
 _INNER = _R[_R < 0.45]  # where the mean profile does not fall inwards
-_FIT_FLOOR = 0.03  # share of the light: `skyloom.cutouts.fit_start.MODEL_FLOOR`
-_RESOLVED = 4.7  # half-light radius in sigmas of the PSF: twice its full width at half maximum
-_STEP = 0.02  # of the fit's numerical derivatives, relative; of the centre pixels
+_TYPICAL = 0.35  # strength for which the gain is that of the table
+_STRONGER = 2.0  # by which a sample's strength changes the gain at most, either way
+_DISC = sersic_surface_brightness(torch.ones(1, 1), _R)[0] * _R * (_R + R0) * (_R < 2.5)
 
 
 def drawn_maps(f: tuple[Tensor, Tensor], sersic_n: Tensor, scale: Tensor, gain: Tensor) -> Tensor:
@@ -119,135 +97,27 @@ def _fading(f: Tensor) -> Tensor:
     return left[:, None] * (f - ring[:, :, None]) + kept[:, :, None]
 
 
-def gain_at(table: Tensor, sersic_n: Tensor) -> Tensor:
-    """The gain at Sersic indices (B,): between the rows (n, gain) of a table, logarithms in both, constant beyond."""
-    at, values = (table[:, k].log().double().numpy() for k in (0, 1))
-    found = np.exp(np.interp(np.log(sersic_n.double().numpy()), at, values))
-    return torch.from_numpy(found).to(sersic_n)
+def strength_of(reference: Tensor) -> Tensor:
+    """Root mean square of maps (B, ROWS, COLUMNS) about their mean, where an exponential disc has its light; (B,).
 
-
-@torch.no_grad()
-def structure_gain(
-    decode: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-    prior: LatentPrior,
-    stamps: Stamps,
-    *,
-    draws: int = 8,
-    seed: int = 0,
-) -> Tensor:
-    """The gain with which samples look as strong as the galaxies of stamps.
-
-    A sample and its galaxy share their conditions and are compared by `left_by_fit`, the stamps of one galaxy together
-    counting once. Half of the samples shall be the stronger: of those with a Sersic index below the median, and of
-    those above. Stamps that tell are those of the brighter half whose half-light radius is twice the PSF's full width
-    or more (at least a quarter of them): of smaller galaxies a fit leaves the detector's pixels and errors of the PSF.
-
-    Parameters
-    ----------
-    decode : callable
-        As `Decoder.maps`.
-    prior : LatentPrior
-    stamps : Stamps
-    draws : int
-        Samples of each galaxy.
-    seed : int
-
-    Returns
-    -------
-    Tensor, shape (2, 2)
-        The halves' median n, and their gains, within `GAINS`; for `gain_at`. One row where all n are equal.
+    Of the map at the wavelength that stands for all bands, whatever the Sersic index in one: a galaxy is as strong in
+    every band.
     """
-    snr = (stamps.sersic**2 / stamps.sigma_noise**2 * stamps.mask).sum((1, 2)).sqrt()
-    galaxies = Galaxies.of(stamps)
-    told = prior_features(stamps.features, galaxies)[galaxies.row]
-    bright = snr >= snr.median()
-    widths = radius_in_pixels(stamps, torch.arange(len(stamps))) / stamps.psf_sigma
-    resolved = widths >= widths[bright].quantile(0.75).clamp(max=_RESOLVED)
-    chosen = torch.nonzero(bright & resolved)[:, 0]
-    weight = 1 / torch.bincount(galaxies.row[chosen])[galaxies.row[chosen]]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        parts = [
-            _stronger(decode, prior, stamps, index, told[index], galaxies.frame[index], draws)
-            for index in chosen.split(_BATCH)
-        ]
-    stronger = torch.cat(parts, 1)
-    n = stamps.sersic_n[chosen]
-    rows = []
-    for half in (n < n.median(), n >= n.median()):
-        if not half.any():
-            continue
-        share = (stronger[:, half] * weight[half]).sum(1) / weight[half].sum()
-        gain = float(np.exp(np.interp(0.5, share.numpy(), np.log(GAINS))))
-        rows.append([float(n[half].median()), gain])
-        shares = ", ".join(f"{one:.2f} ({g:g})" for one, g in zip(share.tolist(), GAINS, strict=True))
-        logger.info("n = %.2f: samples of which a fit leaves more than of the galaxy, by gain: %s; chosen: %.3f",
-                    rows[-1][0], shares, gain)  # fmt: skip
-    return torch.tensor(rows)
+    weight = (_DISC / (_DISC.sum() * reference.shape[2]))[:, None]
+    middle = (reference * weight).sum((1, 2), keepdim=True)
+    return ((reference - middle).square() * weight).sum((1, 2)).sqrt()
 
 
-def _stronger(
-    decode: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-    prior: LatentPrior,
-    stamps: Stamps,
-    index: Tensor,
-    told: Tensor,
-    frame: Tensor,
-    draws: int,
-) -> Tensor:
-    """Share of the draws of each stamp that are stronger than its galaxy, at each of `GAINS`; shape (GAINS, B)."""
-    basis = fit_derivatives(stamps, index)
-    sky = (stamps.sigma_noise[index] ** 2 * stamps.mask[index]).sum((1, 2))
-    real = left_by_fit(stamps.image[index] - stamps.sersic[index], basis, stamps, index) - sky
-    n, y = stamps.sersic_n[index], stamps.features[index]
-    grid = grid_points(GRID_SIZE, stamps.grid_scale, stamps.angle[index])
-    found = torch.zeros(len(GAINS), len(index))
-    for _ in range(draws):
-        z, mirrored = prior.draw(told, torch.randn(len(index), prior.noise_size))
-        maps = decode(z, y)
-        points = GridGeometry.of(grid, Jitter(stamps.q[index], mirrored))
-        for g, gain in enumerate(GAINS):
-            f = drawn_maps(maps, n, frame, torch.full_like(n, gain))
-            image = observe(residual_grid(f, points, n), stamps, index)
-            found[g] += (left_by_fit(image - stamps.sersic[index], basis, stamps, index) > real).float() / draws
-    return found
+def gain_at(table: Tensor, sersic_n: Tensor, strength: Tensor) -> Tensor:
+    """The gain of samples (B,), of their Sersic indices and strengths.
 
-
-def left_by_fit(residual: Tensor, basis: Tensor, stamps: Stamps, index: Tensor) -> Tensor:
-    """Power of residuals from stamps' Sersics after one linear step of a new fit to each, noise and all.
-
-    Parameters
-    ----------
-    residual : Tensor, shape (B, S, S)
-    basis : Tensor, shape (B, 7, S, S)
-        `fit_derivatives`.
-    stamps : Stamps
-    index : Tensor of int, shape (B,)
-
-    Returns
-    -------
-    Tensor, shape (B,)
-        Sum of squares over the usable pixels, in the stamps' own units. In the fit they weigh as in those that gave the
-        conditions: a share of the light counts as error beside the noise.
+    A row (n, g, b) of the table says that a sample of strength A is drawn g (A / 0.35)^(b - 1) times as strong as
+    decoded, at most twice and at least half of g. Between the rows g and b are interpolated, logarithms in n and g;
+    beyond them they are constant.
     """
-    mask = stamps.mask[index]
-    sigma = torch.hypot(stamps.sigma_noise[index], _FIT_FLOOR * stamps.sersic[index])
-    weight = mask / sigma
-    columns = (basis * weight[:, None]).flatten(2)
-    columns = columns / torch.linalg.vector_norm(columns, dim=2, keepdim=True).clamp(min=1e-20)
-    data = (residual * weight).flatten(1)[:, :, None]
-    small = 1e-6 * torch.eye(basis.shape[1])
-    found = torch.linalg.solve(columns @ columns.mT + small, columns @ data)
-    rest = (data - columns.mT @ found)[:, :, 0].view_as(residual) * sigma
-    return (rest**2 * mask).sum((1, 2))
-
-
-def fit_derivatives(stamps: Stamps, index: Tensor) -> Tensor:
-    """Changes of the Sersics' images with flux, index, size, shape (2) and centre (2), shape (B, 7, S, S)."""
-    nothing = torch.zeros(len(index), GRID_SIZE, GRID_SIZE)
-    base = observe(nothing, stamps, index)
-    changed = [replace(stamps, sersic_n=stamps.sersic_n * (1 + _STEP))]
-    for stretch in ([[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, -1.0]], [[0.0, 1.0], [1.0, 0.0]]):
-        changed.append(replace(stamps, jacobian=(torch.eye(2) + _STEP * torch.tensor(stretch)) @ stamps.jacobian))
-    changed += [replace(stamps, offset=stamps.offset + _STEP * along) for along in torch.eye(2)]
-    return torch.stack([base, *(observe(nothing, one, index) - base for one in changed)], 1)
+    at, gain, power = (column.double().numpy() for column in (table[:, 0].log(), table[:, 1].log(), table[:, 2]))
+    n = np.log(sersic_n.double().numpy())
+    typical, steepness = np.interp(n, at, gain), np.interp(n, at, power)
+    relative = np.log(np.maximum(strength.double().numpy(), 1e-6) / _TYPICAL)
+    stretch = np.clip((steepness - 1) * relative, -np.log(_STRONGER), np.log(_STRONGER))
+    return torch.from_numpy(np.exp(typical + stretch)).to(sersic_n)

@@ -114,6 +114,10 @@ class Stamps:
     def __len__(self) -> int:
         return len(self.source)
 
+    def seen(self) -> Tensor:
+        """Share of the fitted Sersic's light that falls on usable pixels, shape (N,)."""
+        return (self.sersic * self.mask).sum((1, 2)) / self.flux
+
     def subset(self, rows: Sequence[int]) -> Stamps:
         """The stamps of some rows."""
         index = torch.as_tensor(rows, dtype=torch.long)

@@ -15,7 +15,7 @@ from skyloom.conditions import Conditions
 from skyloom.errors import BadInputError
 from skyloom.frames import axis_angle, grid_angle, profile_jacobian
 from skyloom.generators.checkpoint import ModelCard
-from skyloom.generators.cvae.amplitude import drawn_maps, gain_at
+from skyloom.generators.cvae.amplitude import drawn_maps, gain_at, strength_of
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE, Stamps, fitted_conditions
 from skyloom.generators.cvae.encode import referenced
 from skyloom.generators.cvae.evidence import evidence_gain, posterior_of
@@ -62,8 +62,8 @@ class CVAEGenerator:
     card : ModelCard
     density : ConditionDensity, optional
         What the training galaxies span jointly.
-    gain : Tensor, optional, shape (K, 2)
-        How much stronger than decoded structure is drawn, of `skyloom.generators.cvae.amplitude.structure_gain`.
+    gain : Tensor, optional, shape (K, 3)
+        How much stronger than decoded structure is drawn, of `skyloom.generators.cvae.structure_gain.structure_gain`.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class CVAEGenerator:
         gain: Tensor | None = None,
     ) -> None:
         self.encoder, self.decoder, self.prior, self.card = encoder.eval(), decoder.eval(), prior, card
-        self.density, self.gain = density, torch.ones(1, 2) if gain is None else gain
+        self.density, self.gain = density, torch.ones(1, 3) if gain is None else gain
         self._sampler: Sampler | None = None
         self._grid = FastGrid(GridGeometry.of(grid_points(GRID_SIZE, GRID_SCALE, torch.zeros(1))))
 
@@ -146,7 +146,8 @@ class CVAEGenerator:
         if self._sampler is None:
             self._sampler = Sampler(self.decoder, self.prior)
         z, mirrored = self._sampler.draw(without_band(shared), noise, temperature)
-        f = drawn_maps(self._sampler.decode(z, y), n, log_scale.exp(), gain_at(self.gain, n))
+        maps = self._sampler.decode(z, y)
+        f = drawn_maps(maps, n, log_scale.exp(), gain_at(self.gain, n, strength_of(maps[1])))
         return self.drawn(f, n, angle, mirrored).numpy()
 
     def drawn(self, f: Tensor, sersic_n: Tensor, angle: Tensor, mirrored: Tensor) -> Tensor:
@@ -244,7 +245,12 @@ class CVAEGenerator:
         return replace(batch, offset=offset, galaxy_id=np.array([c.galaxy_id for c in items], np.int64))
 
     def held_out(
-        self, cutouts: Sequence[Cutout], draws: int = 3, together: bool = False, refine: int = REFINE_STEPS
+        self,
+        cutouts: Sequence[Cutout],
+        draws: int = 3,
+        together: bool = False,
+        refine: int = REFINE_STEPS,
+        correlated: bool = False,
     ) -> dict[str, NDArray[np.float64]]:
         """How much better than their Sersic fits the model explains cutouts, a bound on the gain in log evidence.
 
@@ -259,6 +265,8 @@ class CVAEGenerator:
             appearance, not a cutout.
         refine : int
             Gradient steps that improve each posterior; 0 gives the bound of the encoder alone, which is looser.
+        correlated : bool
+            Also try posteriors with correlations between latents, for a tighter bound; some 5 seconds a cutout.
 
         Returns
         -------
@@ -269,7 +277,9 @@ class CVAEGenerator:
         with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not ours
             torch.manual_seed(0)
             galaxies = Galaxies.of(stamps) if together else None
-            found = evidence_gain(self.encoder, self.decoder, stamps, draws, galaxies, refine=refine)
+            found = evidence_gain(
+                self.encoder, self.decoder, stamps, draws, galaxies, refine=refine, correlated=correlated
+            )
         return {name: values.double().numpy() for name, values in found.items()}
 
     def log_density(self, cutouts: Sequence[Cutout], samples: int = 256) -> dict[str, NDArray[np.float64]]:

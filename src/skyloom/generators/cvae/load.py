@@ -10,12 +10,12 @@ from torch import Tensor
 
 from skyloom.errors import CheckpointError, TrainingError
 from skyloom.generators.checkpoint import load_checkpoint
-from skyloom.generators.cvae.amplitude import GAIN
 from skyloom.generators.cvae.data import GRID_SCALE, GRID_SIZE
 from skyloom.generators.cvae.flow_prior import FlowPrior
 from skyloom.generators.cvae.generator import CVAEGenerator
 from skyloom.generators.cvae.net import Architecture, Decoder, Encoder
 from skyloom.generators.cvae.prior import LatentPrior, Prior
+from skyloom.generators.cvae.structure_gain import GAIN
 from skyloom.generators.density import ConditionDensity
 
 __all__ = ["load_generator"]
@@ -40,7 +40,7 @@ def load_generator(path: Path) -> CVAEGenerator:
     try:
         arch = Architecture(**card.architecture)
         density = ConditionDensity.from_tensors(tensors)
-        gain = torch.from_numpy(np.array(tensors[GAIN], dtype=np.float32)).reshape(-1, 2)
+        gain = torch.from_numpy(np.array(tensors[GAIN], dtype=np.float32)).reshape(-1, 3)
         for name, values in tensors.items():
             if name.startswith("density.") or name == GAIN:
                 continue

@@ -95,6 +95,15 @@ class Measurement:
         """By how much N(0, 1) is narrowed, shape (N,)."""
         return 0.5 * torch.log1p(self.precision).sum(1)
 
+    def narrowed(self, normal: Tensor) -> Tensor:
+        """Standard normal numbers (N, latents) with the scatter of posteriors under the prior N(0, 1)."""
+        along = torch.einsum("nkd,nd->nk", self.directions, normal)
+        return normal + torch.einsum("nkd,nk->nd", self.directions, (torch.rsqrt(1 + self.precision) - 1) * along)
+
+    def divergence(self, mean: Tensor) -> Tensor:
+        """KL divergence of such posteriors about `mean` (N, latents) from N(0, 1), nats, shape (N,)."""
+        return self.nats() - 0.5 * (self.precision / (1 + self.precision)).sum(1) + 0.5 * mean.square().sum(1)
+
 
 def stamps_likelihood(
     decoder: Decoder, stamps: Stamps, galaxies: Galaxies, frames: Jitter
