@@ -18,12 +18,12 @@ from skyloom.generators.cvae.instrument import Jitter, log_likelihood
 from skyloom.generators.cvae.measurement import Measurement, measured
 from skyloom.generators.cvae.net import Decoder
 from skyloom.generators.cvae.posterior import Galaxies
+from skyloom.generators.cvae.refine import descended
 
 __all__ = ["correlated_posterior"]
 
 _ROUNDS = 2  # of derivatives and climbing: the first climb leaves where the images were taken to be linear
 _STEPS = 60
-_RATE = 0.08
 
 
 def correlated_posterior(
@@ -67,15 +67,11 @@ def correlated_posterior(
     own = replace(stamps.subset(index.tolist()), features=y)
     for _ in range(_ROUNDS):
         told = measured(decoder, own, galaxies, mean, frames)
-        with torch.inference_mode(False), torch.enable_grad():
-            climbing = mean.clone().requires_grad_(True)
-            optimiser = torch.optim.Adam([climbing], betas=(0.8, 0.98))
-            for step in range(_STEPS):
-                optimiser.param_groups[0]["lr"] = _RATE * (1 - step / _STEPS)
-                z = climbing + told.narrowed(torch.randn(mean.shape, generator=generator))
-                images = model_images(decoder, stamps, index, z[galaxies.row], y, frames)
-                likelihood = log_likelihood(images, stamps, index)[0].sum()
-                (climbing.grad,) = torch.autograd.grad(0.5 * climbing.square().sum() - likelihood, [climbing])
-                optimiser.step()
-        mean = climbing.detach()
+
+        def objective(mean: Tensor, told: Measurement = told) -> Tensor:
+            z = mean + told.narrowed(torch.randn(mean.shape, generator=generator))
+            images = model_images(decoder, stamps, index, z[galaxies.row], y, frames)
+            return 0.5 * mean.square().sum() - log_likelihood(images, stamps, index)[0].sum()
+
+        (mean,) = descended((mean,), objective, _STEPS)
     return mean, told

@@ -229,8 +229,7 @@ def posterior_samples(
             newton = own / (own + tie) / precision.clamp(min=1e-6) - rho**2
             move = rho**2 * pull + torch.einsum("bkd,bk->bd", directions, newton * told)
             move = move * (_STRIDE / move.square().mean(1, keepdim=True).sqrt()).clamp(max=1)
-        narrowed = (tie / (own + tie)) ** 0.5 - 1
-        noise = noise + torch.einsum("bkd,bk->bd", directions, narrowed * along(noise))
+        noise = measurement.stretched(noise, (tie / (own + tie)) ** 0.5)
         z = _denoised(velocity, z + move + noise, rho, steps, normal)
     return z
 

@@ -95,10 +95,14 @@ class Measurement:
         """By how much N(0, 1) is narrowed, shape (N,)."""
         return 0.5 * torch.log1p(self.precision).sum(1)
 
+    def stretched(self, z: Tensor, factor: Tensor) -> Tensor:
+        """Latents (N, latents), multiplied along the directions by factors (N, K)."""
+        along = torch.einsum("nkd,nd->nk", self.directions, z)
+        return z + torch.einsum("nkd,nk->nd", self.directions, (factor - 1) * along)
+
     def narrowed(self, normal: Tensor) -> Tensor:
         """Standard normal numbers (N, latents) with the scatter of posteriors under the prior N(0, 1)."""
-        along = torch.einsum("nkd,nd->nk", self.directions, normal)
-        return normal + torch.einsum("nkd,nk->nd", self.directions, (torch.rsqrt(1 + self.precision) - 1) * along)
+        return self.stretched(normal, torch.rsqrt(1 + self.precision))
 
     def divergence(self, mean: Tensor) -> Tensor:
         """KL divergence of such posteriors about `mean` (N, latents) from N(0, 1), nats, shape (N,)."""

@@ -7,6 +7,8 @@ Kim et al. 2018, ICML). The result is a Gaussian of independent numbers still, s
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,7 +20,7 @@ from skyloom.generators.cvae.instrument import Jitter, log_likelihood
 from skyloom.generators.cvae.net import Decoder
 from skyloom.generators.cvae.posterior import Galaxies
 
-__all__ = ["REFINE_STEPS", "refined_posterior"]
+__all__ = ["REFINE_STEPS", "descended", "refined_posterior"]
 
 REFINE_STEPS = 40
 """Gradient steps where posteriors matter more than time."""
@@ -67,26 +69,46 @@ def refined_posterior(
     """
     if not steps:
         return posterior
-    start = posterior[0].detach()
     y = referenced(stamps.features[index], galaxies) if y is None else y
     inverse = torch.exp(-posterior[1].detach()) - 1  # what the stamps add to the prior's precision
+
+    def objective(mean: Tensor, raw: Tensor) -> Tensor:
+        log_variance = _log_variance(raw)
+        noise = torch.randn(mean.shape, generator=generator)
+        z = mean + noise * (log_variance / 2).exp()
+        images = model_images(decoder, stamps, index, z[galaxies.row], y, frames)
+        likelihood = log_likelihood(images, stamps, index)[0].sum()
+        divergence = 0.5 * (mean**2 + log_variance.exp() - log_variance).sum()
+        return divergence - likelihood
+
+    mean, raw = descended((posterior[0], torch.log(inverse.clamp(min=1e-4))), objective, steps)
+    return mean, _log_variance(raw)
+
+
+def descended(start: Sequence[Tensor], objective: Callable[..., Tensor], steps: int) -> list[Tensor]:
+    """Numbers at which an objective, which may draw at random, is lower: steps of Adam, whose rate falls to nothing.
+
+    Parameters
+    ----------
+    start : sequence of Tensor
+    objective : callable
+        Of as many Tensors.
+    steps : int
+
+    Returns
+    -------
+    list of Tensor
+    """
     with torch.inference_mode(False), torch.enable_grad():
-        mean = start.clone().requires_grad_(True)
-        raw = torch.log(inverse.clamp(min=1e-4)).requires_grad_(True)
-        optimiser = torch.optim.Adam([mean, raw], betas=(0.8, 0.98))
+        found = [part.detach().clone().requires_grad_(True) for part in start]
+        optimiser = torch.optim.Adam(found, betas=(0.8, 0.98))
         for step in range(steps):
             optimiser.param_groups[0]["lr"] = _RATE * (1 - step / steps)
-            log_variance = _log_variance(raw)
-            noise = torch.randn(mean.shape, generator=generator)
-            z = mean + noise * (log_variance / 2).exp()
-            images = model_images(decoder, stamps, index, z[galaxies.row], y, frames)
-            likelihood = log_likelihood(images, stamps, index)[0].sum()
-            divergence = 0.5 * (mean**2 + log_variance.exp() - log_variance).sum()
-            optimiser.zero_grad()
-            gradients = torch.autograd.grad(divergence - likelihood, [mean, raw])
-            mean.grad, raw.grad = gradients
+            gradients = torch.autograd.grad(objective(*found), found)
+            for part, gradient in zip(found, gradients, strict=True):
+                part.grad = gradient
             optimiser.step()
-    return mean.detach(), _log_variance(raw.detach())
+    return [part.detach() for part in found]
 
 
 def _log_variance(raw: Tensor) -> Tensor:
