@@ -11,6 +11,7 @@ from skyloom.conditions import Conditions
 from skyloom.generators.cvae.fast_grid import FastGrid
 from skyloom.generators.cvae.features import FEATURES, OPTIONAL, REFERENCE, STEP, WIDTH, condition_features
 from skyloom.generators.cvae.frame import COLUMNS, ROWS, map_coordinates, node_radii, nodes, sample_map
+from skyloom.generators.cvae.generator import BATCH
 from skyloom.generators.cvae.instrument import GridGeometry, Jitter, grid_points, residual_grid
 from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Architecture, Decoder
 from skyloom.generators.cvae.structure import winding
@@ -130,9 +131,9 @@ def test_unknown_conditions_are_zero_with_a_flag():
 def test_the_fast_grid_is_the_grid_of_training():
     torch.manual_seed(0)
     grid = GridGeometry.of(grid_points(96, 9 / 96, torch.zeros(1)))
-    f, n = torch.randn(5, ROWS, COLUMNS), torch.tensor([0.5, 1.0, 2.0, 4.0, 6.0])
+    f, n = torch.randn(BATCH, ROWS, COLUMNS), torch.tensor([0.5, 1.0, 2.0, 4.0, 6.0]).repeat(4)[:BATCH]
     expected = residual_grid(f, grid, n)
     found = FastGrid(grid).residual(f, n)
     assert float((found - expected).abs().max()) < 1e-5 * float(expected.abs().max())
-    one = FastGrid(grid).residual(f[2:3].repeat(5, 1, 1), n[2:3].repeat(5))
-    assert torch.equal(one[4], found[2])  # whatever its place and company
+    one = FastGrid(grid).residual(f[2:3].repeat(BATCH, 1, 1), n[2:3].repeat(BATCH))
+    assert all(torch.equal(again, found[2]) for again in one)  # whatever its place and company
