@@ -202,9 +202,11 @@ def test_reconstructions_are_nearer_to_the_data_than_their_sersics(model):
 
 
 def test_a_model_with_a_flow_prior_keeps_the_contract_too(cutouts, tmp_path):
-    more = synthetic_cutouts(40, seed=2, stamp_size=48)
-    steps = dict.fromkeys(("first_steps", "steps", "rounds", "distil_steps", "checkpoint_every"), 2)
-    flow = FlowConfig(flow=FlowArchitecture(width=8, blocks=1, context=16, heads=2), simulated=16, pairs=16, **steps)
+    more = synthetic_cutouts(30, seed=2, stamp_size=48)
+    steps = dict.fromkeys(("first_steps", "steps", "rounds", "distil_steps", "checkpoint_every", "draws", "moves"), 2)
+    flow = FlowConfig(
+        flow=FlowArchitecture(width=8, blocks=1, context=16, heads=2), simulated=16, pairs=16, levels=4, **steps
+    )
     path = tmp_path / "m.safetensors"
     build_model([more], path, name="m", config=replace(CONFIG, steps=4), flow=flow, folder=tmp_path / "run")
     model = load_generator(path)
