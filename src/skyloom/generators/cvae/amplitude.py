@@ -55,7 +55,7 @@ def drawn_maps(f: tuple[Tensor, Tensor], sersic_n: Tensor, scale: Tensor, gain: 
 
 
 def _limited(f: Tensor) -> Tensor:
-    """Maps of which nothing in the galaxy's body is darker than about a quarter of the Sersic, or brighter than 7 times.
+    """Maps of which nothing in the galaxy's body is darker than a quarter of the Sersic, or brighter than 7 times.
 
     A gain deepens what is dark as it brightens what is bright. Of well seen galaxies all but one node in a hundred are
     above -1.1 between 0.15 and 1 half-light radii, in their posterior means (docs/models.md); further out galaxies
