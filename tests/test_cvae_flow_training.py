@@ -99,6 +99,30 @@ def test_a_run_of_another_kind_is_refused(tmp_path):
         fit_flow_prior(replace(posteriors, measured=None), ARCH, CONFIG, tmp_path / "other")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"real": 1.0}, {"real": 0.0}, {"batch": 1}, {"rounds": 0}, {"draws": 0}, {"draw_steps": 0}, {"informed": -1.0}],
+)
+def test_a_flow_that_would_learn_nothing_is_refused(changes):
+    with pytest.raises(TrainingError, match=next(iter(changes))):
+        replace(CONFIG, **changes)
+
+
+def test_galaxies_that_tell_nothing_at_all_are_one_message(tmp_path):
+    posteriors = _both(4)
+    told = posteriors.measured
+    blind = replace(posteriors, measured=replace(told, precision=torch.zeros_like(told.precision)))
+    with pytest.raises(TrainingError, match="tell anything"):
+        fit_flow_prior(blind, ARCH, CONFIG, tmp_path)
+
+
+def test_without_distillation_the_student_is_the_teacher(tmp_path):
+    prior = fit_flow_prior(_both(4), ARCH, replace(CONFIG, distil_steps=0), tmp_path)
+    assert prior.steps == 0
+    for name, value in prior.teacher.state_dict().items():
+        assert torch.equal(value, prior.student.state_dict()[name])
+
+
 def test_galaxies_that_say_nothing_hardly_count(tmp_path):
     posteriors = _both(10)
     told = replace(posteriors.measured, precision=posteriors.measured.precision.clone())

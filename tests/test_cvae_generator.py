@@ -20,6 +20,7 @@ from skyloom.generators.cvae.features import condition_features
 from skyloom.generators.cvae.generator import CVAEGenerator
 from skyloom.generators.cvae.instrument import GridGeometry, grid_points, residual_grid
 from skyloom.generators.cvae.load import load_generator
+from skyloom.generators.cvae.structure_gain import GAIN
 from skyloom.testing.contract import conditions_within
 from skyloom.testing.cutouts import synthetic_cutouts
 
@@ -124,7 +125,16 @@ def test_held_out_figures_leave_the_caller_s_random_numbers_alone(model: CVAEGen
     assert np.array_equal(model.held_out(cutouts)["gain"], first["gain"])
 
 
-@pytest.mark.parametrize("what", ["family", "grid", "architecture", "entry", "tensor"])
+def test_a_reconstruction_does_not_depend_on_the_other_cutouts(model):
+    cutouts = synthetic_cutouts(3, stamp_size=48, seed=2)
+    together, turned = model.reconstruct(cutouts), model.reconstruct(cutouts[::-1])
+    np.testing.assert_allclose(together.residual, turned.residual[::-1], atol=1e-4 * np.abs(together.residual).max())
+    np.testing.assert_allclose(together.flux, turned.flux[::-1], rtol=1e-4)
+    alone = model.reconstruct(cutouts[1:2])
+    np.testing.assert_allclose(together.residual[1], alone.residual[0], atol=1e-4 * np.abs(alone.residual).max())
+
+
+@pytest.mark.parametrize("what", ["family", "grid", "architecture", "entry", "tensor", "gain", "order of gains"])
 def test_weights_that_do_not_make_a_model_are_one_message(tmp_path: Path, what: str):
     tensors, card = load_checkpoint(COSMOS_WEIGHTS)
     values = card.to_dict()
@@ -136,6 +146,10 @@ def test_weights_that_do_not_make_a_model_are_one_message(tmp_path: Path, what: 
         values["architecture"] = {**values["architecture"], "width": 32}
     elif what == "entry":
         values["architecture"] = {**values["architecture"], "depth": 3}
+    elif what == "gain":
+        tensors[GAIN] = -tensors[GAIN]
+    elif what == "order of gains":
+        tensors[GAIN] = tensors[GAIN][::-1].copy()
     else:
         tensors["stray"] = tensors.pop("decoder.out.bias")
     path = tmp_path / "odd.safetensors"

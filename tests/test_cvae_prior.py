@@ -69,6 +69,14 @@ def test_a_prior_survives_its_tensors(prior):
     torch.testing.assert_close(_draw(again)[0], _draw(prior)[0])
 
 
+@pytest.mark.parametrize("name", ["global_mean", "global_root", "local_mean", "local_root", "amplitude_root"])
+def test_tensors_of_another_shape_are_refused(prior, name):
+    tensors = prior.tensors()
+    tensors[name] = tensors[name][:, :1]
+    with pytest.raises(ValueError, match=name):
+        Prior.from_tensors(ARCH, tensors)
+
+
 def test_simulated_structure_shapes_the_covariance_but_not_the_strength():
     real, simulated = _population(100, 0.5), _population(100, 0.5)
     quiet = Posteriors(real.mean * 0.3, real.log_variance, real.features, real.real)

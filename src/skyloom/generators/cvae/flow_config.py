@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from skyloom.errors import TrainingError
 from skyloom.generators.cvae.flow_net import FlowArchitecture
 
 __all__ = ["FlowConfig"]
@@ -45,6 +46,11 @@ class FlowConfig:
     ema : float
     checkpoint_every : int
     seed : int
+
+    Raises
+    ------
+    TrainingError
+        When a number is out of its range.
     """
 
     flow: FlowArchitecture = field(default_factory=FlowArchitecture)
@@ -68,6 +74,18 @@ class FlowConfig:
     ema: float = 0.998
     checkpoint_every: int = 250
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse numbers with which a flow would not see one of its two populations, or learn nothing."""
+        for name in ("rounds", "draws", "pairs", "draw_steps", "levels", "sampler_steps", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"{name} of a flow prior must be at least 1, not {getattr(self, name)}")
+        if not 0 < round(self.real * self.batch) < self.batch:
+            raise TrainingError(
+                f"a batch of {self.batch}, {self.real} of it real galaxies, has no real ones or no simulated structure"
+            )
+        if self.informed < 0:
+            raise TrainingError(f"informed must be at least 0, not {self.informed}")
 
     def shortened(self, share: float) -> FlowConfig:
         """The same with this share of the steps and galaxies, at least one of each; for trials."""

@@ -19,10 +19,11 @@ __all__ = ["BATCH", "expected_latents"]
 BATCH = 50
 """Galaxies whose latents are followed along the flow at a time."""
 _LOUD, _LOUDEST = 15.0, (0.3, 3.0)
-"""Posterior samples of galaxies that tell I nats begin with noise of 15 / I, within these: moved further at once,
-latents no longer draw what a bright galaxy's image shows, and do not find the way back."""
+"""Posterior samples of a batch of galaxies that tell I nats (median) begin with noise of 15 / I, within these: moved
+further at once, latents no longer draw what a bright galaxy's image shows, and do not find the way back."""
 _TOLD_LITTLE = 60.0
-"""Nats below which posterior samples are moved on in noise: what stamps do not tell must be as the prior has it."""
+"""Nats (a batch's median) below which posterior samples are moved on in noise: what stamps do not tell must be as the
+prior has it."""
 
 
 def expected_latents(

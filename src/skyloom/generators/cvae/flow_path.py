@@ -237,8 +237,8 @@ def posterior_samples(
 def _denoised(velocity: Velocity, x: Tensor, rho: float, steps: int, normal: Callable[[], Tensor]) -> Tensor:
     """Draw z given x = z + rho noise: a second-order solver of the reverse diffusion.
 
-    SDE-DPM-Solver++(2M) of Lu et al. (2022), in l = log(t / (1 - t)), down to an eighth of rho; what noise is left
-    there is taken off.
+    SDE-DPM-Solver++(2M) of Lu et al. (2022), in l = log(t / (1 - t)), down to an eighth of rho, or 0.1 from louder
+    noise; what is left there is taken off.
     """
     span = math.log(8 * max(rho / 0.8, 1.0))
     h = span / steps

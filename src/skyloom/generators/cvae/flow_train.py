@@ -67,7 +67,7 @@ def fit_flow_prior(
     folder : Path
         For the run's checkpoint and log.
     weight : Tensor, optional, shape (N,)
-        Of each row; one galaxy's cutouts should sum to 1.
+        Of each galaxy.
     resume : bool
         Continue the run in `folder`, if it holds one.
     progress : callable, optional
@@ -80,7 +80,8 @@ def fit_flow_prior(
     Raises
     ------
     TrainingError
-        When there is nothing of one of the two kinds, the loss is not finite, or the folder's run is another one.
+        When there is nothing of one of the two kinds, no stamp tells anything, the loss is not finite, or the folder's
+        run is another one.
     """
     trainer = FlowTrainer(posteriors, arch, config, folder, weight)
     if resume:
@@ -109,6 +110,8 @@ class FlowTrainer:
         told = self.measured.nats()
         self.weight = weight.clone()
         self.weight[real] *= told / (told + config.informed)
+        if not self.weight[real].sum() > 0:
+            raise TrainingError("the stamps of no real galaxy tell anything of its latents")
         self.stages = ["first", *(f"round {k + 1}" for k in range(config.rounds)), "distil"]
         self.stage = self.step = 0
         self.samples = torch.empty(0)  # of the real galaxies' posteriors: draw, galaxy, latent
@@ -167,6 +170,8 @@ class FlowTrainer:
                 self.net, self.posteriors, self.measured, self.config, real=float(self.stage > 1), generator=generator
             )
             return
+        if not self.config.distil_steps:
+            return
         torch.manual_seed(seed_of("flow", self.config.seed, "pairs", 0))
         rows = torch.multinomial(self.weight * self.posteriors.real, self.config.pairs, replacement=True)
         y = self._blurred(self.posteriors.features[rows])
@@ -174,7 +179,7 @@ class FlowTrainer:
         z = [
             integrate(velocity_of(self.teacher, y[i], 1.0), noise[i], 16) for i in torch.arange(len(rows)).split(BATCH)
         ]
-        self.pairs = (noise, torch.cat(z), y) if z else (noise, noise, y)
+        self.pairs = (noise, torch.cat(z), y)
 
     def _one_step(self, steps: int, distil: bool) -> float:
         config = self.config

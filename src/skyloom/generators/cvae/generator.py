@@ -156,7 +156,7 @@ class CVAEGenerator:
         Parameters
         ----------
         f : Tensor, shape (B, ROWS, COLUMNS)
-            As the decoder gives it.
+            As it is to be drawn.
         sersic_n, angle : Tensor, shape (B,)
         mirrored : bool Tensor, shape (B,)
 
@@ -199,7 +199,8 @@ class CVAEGenerator:
     def reconstruct(self, cutouts: Sequence[Cutout], refine: int = REFINE_STEPS) -> ProfileBatch:
         """The profiles of real galaxies: posterior mean of the latents, on each cutout's own Sersic fit.
 
-        Cutouts of one galaxy (same source and id) in several bands share one posterior.
+        Cutouts of one galaxy (same source and id) in several bands share one posterior. The other galaxies and their
+        order change nothing beyond rounding.
 
         Parameters
         ----------
@@ -223,11 +224,11 @@ class CVAEGenerator:
         conditions = fitted_conditions(items)
         residuals = torch.zeros(len(stamps), GRID_SIZE, GRID_SIZE)
         amplitudes = torch.zeros(len(stamps))
-        generator = torch.Generator().manual_seed(0)
         for index, galaxies in Galaxies.of(stamps).batches(BATCH):
             told = posterior_of(self.encoder, stamps, index, galaxies)
+            rng = torch.Generator().manual_seed(0)
             mean, _ = refined_posterior(
-                self.decoder, stamps, index, galaxies, told[:2], told[2], steps=refine, generator=generator
+                self.decoder, stamps, index, galaxies, told[:2], told[2], steps=refine, generator=rng
             )
             z, still = mean[galaxies.row], told[2]
             y = referenced(stamps.features[index], galaxies)

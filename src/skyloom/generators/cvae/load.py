@@ -41,6 +41,8 @@ def load_generator(path: Path) -> CVAEGenerator:
         arch = Architecture(**card.architecture)
         density = ConditionDensity.from_tensors(tensors)
         gain = torch.from_numpy(np.array(tensors[GAIN], dtype=np.float32)).reshape(-1, 3)
+        if not (len(gain) and gain.isfinite().all() and (gain[:, :2] > 0).all() and (gain[1:, 0] > gain[:-1, 0]).all()):
+            raise ValueError(f"{GAIN} must have finite rows, of positive gains, at growing Sersic indices")
         for name, values in tensors.items():
             if name.startswith("density.") or name == GAIN:
                 continue

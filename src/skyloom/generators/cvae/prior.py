@@ -22,6 +22,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from skyloom.generators.cvae.features import WIDTH
 from skyloom.generators.cvae.measurement import Measurement
 from skyloom.generators.cvae.net import LATENT_COLUMNS, LATENT_ROWS, Architecture
 from skyloom.generators.cvae.prior_density import prior_log_density
@@ -167,7 +168,26 @@ class Prior:
 
     @classmethod
     def from_tensors(cls, arch: Architecture, tensors: dict[str, Tensor]) -> Prior:
-        """Inverse of `tensors`."""
+        """Inverse of `tensors`.
+
+        Raises
+        ------
+        ValueError
+            When one is not of the shape that the architecture asks for.
+        """
+        d, inputs = arch.global_latents, 1 + WIDTH
+        cells = (arch.latents - d) // LATENT_COLUMNS
+        shapes = {
+            "global_mean": (inputs, d),
+            "global_root": (d, d),
+            "local_mean": (inputs + d, cells),
+            "local_root": (ORDERS, cells, cells, 2),
+            "amplitude_mean": (inputs, _N_GROUPS),
+            "amplitude_root": (_N_GROUPS, _N_GROUPS),
+        }
+        for name, shape in shapes.items():
+            if tuple(tensors[name].shape) != shape:
+                raise ValueError(f"prior.{name} has shape {tuple(tensors[name].shape)}, not {shape}")
         root = torch.view_as_complex(tensors["local_root"].contiguous())
         return cls(arch, **{k: v for k, v in tensors.items() if k != "local_root"}, local_root=root)
 

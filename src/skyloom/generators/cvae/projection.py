@@ -146,7 +146,7 @@ def _absorbed(f: Tensor, fit: tuple[Tensor, Tensor], which: slice) -> Tensor:
     total = torch.zeros_like(f)
     for _ in range(_STEPS):
         growth = torch.exp(f - total)
-        moments = (growth @ pairs).view(len(f), -1, size, size).permute(0, 2, 3, 1)
+        moments = (growth @ pairs).unflatten(2, (size, size)).permute(0, 2, 3, 1)
         normal = (products * moments).sum(3)
         normal = normal + small * normal.diagonal(dim1=1, dim2=2).abs().mean(1)[:, None, None]
         wanted = (weighted * ((growth - 1) @ angular.T).mT).sum(2)

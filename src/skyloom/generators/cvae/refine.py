@@ -60,7 +60,8 @@ def refined_posterior(
     steps : int
         Of Adam, whose rate falls to nothing; 0 gives back what came.
     generator : torch.Generator, optional
-        Of the draws; torch's global numbers without it.
+        Of draws that all galaxies share, so that none depends on the others. Without it each has its own, of torch's
+        global numbers.
 
     Returns
     -------
@@ -74,7 +75,7 @@ def refined_posterior(
 
     def objective(mean: Tensor, raw: Tensor) -> Tensor:
         log_variance = _log_variance(raw)
-        noise = torch.randn(mean.shape, generator=generator)
+        noise = torch.randn_like(mean) if generator is None else torch.randn(1, mean.shape[1], generator=generator)
         z = mean + noise * (log_variance / 2).exp()
         images = model_images(decoder, stamps, index, z[galaxies.row], y, frames)
         likelihood = log_likelihood(images, stamps, index)[0].sum()

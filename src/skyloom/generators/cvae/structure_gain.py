@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 GAIN = "sampling.gain"
 """Name of the gain in a checkpoint."""
 GAINS = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
-"""At which samples are drawn; a gain is looked for among all but the outer two on either side."""
+"""At which samples are drawn; a gain is looked for among all but the first and the last."""
 POWERS = (1.0, 1.25, 1.5, 1.75, 2.0)
 """Between which the power of a sample's strength is looked for."""
 _BATCH = 64
