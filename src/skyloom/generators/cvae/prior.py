@@ -177,15 +177,9 @@ class Prior:
         """
         d, inputs = arch.global_latents, 1 + WIDTH
         cells = (arch.latents - d) // LATENT_COLUMNS
-        shapes = {
-            "global_mean": (inputs, d),
-            "global_root": (d, d),
-            "local_mean": (inputs + d, cells),
-            "local_root": (ORDERS, cells, cells, 2),
-            "amplitude_mean": (inputs, _N_GROUPS),
-            "amplitude_root": (_N_GROUPS, _N_GROUPS),
-        }
-        for name, shape in shapes.items():
+        means = {"global_mean": (inputs, d), "local_mean": (inputs + d, cells), "amplitude_mean": (inputs, _N_GROUPS)}
+        roots = {"global_root": (d, d), "local_root": (ORDERS, cells, cells, 2), "amplitude_root": (_N_GROUPS,) * 2}
+        for name, shape in {**means, **roots}.items():
             if tuple(tensors[name].shape) != shape:
                 raise ValueError(f"prior.{name} has shape {tuple(tensors[name].shape)}, not {shape}")
         root = torch.view_as_complex(tensors["local_root"].contiguous())
