@@ -225,3 +225,12 @@ def test_samples_are_drawn_with_the_gain_of_the_weights(model):
     weak.gain = model.gain * torch.tensor([1.0, 0.5, 1.0])
     strength = [np.sqrt((m.sample(asked, seed=2).residual ** 2).mean()) for m in (weak, model)]
     assert 1.4 < strength[1] / strength[0] < 2.6
+
+
+def test_the_derivative_by_the_index_does_not_vanish_at_the_bound(stamps):
+    index = torch.arange(4)
+    sizes = []
+    for n in (6.0, 6.19):
+        basis = fit_derivatives(replace(stamps, sersic_n=torch.full_like(stamps.sersic_n, n)), index)
+        sizes.append(basis[:, 1].square().sum((1, 2)).sqrt() / basis[:, 0].square().sum((1, 2)).sqrt())
+    torch.testing.assert_close(sizes[1], sizes[0], rtol=0.2, atol=0)

@@ -28,6 +28,7 @@ from skyloom.generators.cvae.instrument import (
 )
 from skyloom.generators.cvae.posterior import Galaxies
 from skyloom.generators.cvae.prior import LatentPrior
+from skyloom.physics.tables import SERSIC_N_RANGE
 
 __all__ = ["GAIN", "GAINS", "POWERS", "fit_derivatives", "left_by_fit", "structure_gain"]
 
@@ -213,7 +214,9 @@ def fit_derivatives(stamps: Stamps, index: Tensor) -> Tensor:
     """Changes of the Sersics' images with flux, index, size, shape (2) and centre (2), shape (B, 7, S, S)."""
     nothing = torch.zeros(len(index), GRID_SIZE, GRID_SIZE)
     base = observe(nothing, stamps, index)
-    changed = [replace(stamps, sersic_n=stamps.sersic_n * (1 + _STEP))]
+    steeper = stamps.sersic_n * (1 + _STEP)  # less steep at the bound, beyond which none is drawn
+    other = torch.where(steeper > SERSIC_N_RANGE[1], stamps.sersic_n * (1 - _STEP), steeper)
+    changed = [replace(stamps, sersic_n=other)]
     for stretch in ([[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, -1.0]], [[0.0, 1.0], [1.0, 0.0]]):
         changed.append(replace(stamps, jacobian=(torch.eye(2) + _STEP * torch.tensor(stretch)) @ stamps.jacobian))
     changed += [replace(stamps, offset=stamps.offset + _STEP * along) for along in torch.eye(2)]
