@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -57,7 +56,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "src/skyloom/generators/weights/cosmos.safetensors")
     parser.add_argument("--steps", type=int, default=5500)
     parser.add_argument(
-        "--threads", type=int, default=min(2, os.cpu_count() or 1), help="other numbers round otherwise"
+        "--threads", type=int, default=min(2, torch.get_num_threads()), help="of torch; another number rounds otherwise"
     )
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

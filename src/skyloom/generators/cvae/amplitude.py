@@ -69,7 +69,7 @@ def _limited(f: Tensor) -> Tensor:
 
 
 def _without_pit(f: Tensor, sersic_n: Tensor) -> Tensor:
-    """Maps with which the mean profile falls towards the centre by no more than a per cent, on the rows of `_INNER`.
+    """Maps whose mean profile hardly falls towards the centre on the rows of `_INNER`: in samples by 1 % at most.
 
     A core that is flatter than the Sersic is told by f < 0 there, which leaves the Sersic's cusp alone: a bright point
     in a dark ring. The mean is that of f: light's own is that of knots, and filled to it a core is a disc with an edge.
